@@ -1,0 +1,33 @@
+"""The graph: networkx over ONNX. Load, save, tensors, shapes, verify."""
+
+from .constants import constant
+from .function import Function
+from .graph import Graph
+from .integers import IntegerEvaluator, known_integers, partial_integers
+from .load import load
+from .node import AttributeValue, Node, Value
+from .save import save
+from .shapes import TensorType
+from .tensors import ArrayTensor, ExternalTensor, LazyTensor, ProtoTensor, Tensor
+from .verify import verify
+
+__all__ = [
+    "ArrayTensor",
+    "AttributeValue",
+    "ExternalTensor",
+    "Function",
+    "Graph",
+    "IntegerEvaluator",
+    "LazyTensor",
+    "Node",
+    "ProtoTensor",
+    "Tensor",
+    "TensorType",
+    "Value",
+    "constant",
+    "known_integers",
+    "load",
+    "partial_integers",
+    "save",
+    "verify",
+]

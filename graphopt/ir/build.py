@@ -1,0 +1,120 @@
+"""From ONNX's messages to a `Graph`: every message is kept, so that what is not touched can be written again as it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from onnx import AttributeProto, TensorProto
+
+from ..errors import InvalidModelError
+from .external import DataFolder
+from .function import Function
+from .graph import Graph
+from .node import Node, Value
+from .tensors import ExternalTensor, ProtoTensor, Tensor
+
+_LISTS = ("node", "initializer", "sparse_initializer", "input", "output", "value_info")
+
+
+def build_model(model: onnx.ModelProto, path: str | os.PathLike[str] | None = None, folder: DataFolder | None = None) -> Graph:
+    """The graph of `model`. Raises InvalidModelError where names are defined twice or not at all, ExternalDataError for its data."""
+    if not model.HasField("graph"):
+        raise InvalidModelError("the model has no graph; is this an ONNX file?")
+    graph = Graph()
+    graph.folder = folder if folder is not None else DataFolder(None if path is None else Path(path))
+    graph.model.CopyFrom(model)
+    graph.model.ClearField("graph")
+    graph.functions = tuple(Function(proto, model) for proto in model.functions)
+    build_graph(graph, model.graph)
+    return graph
+
+
+def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
+    """Fill the empty `graph` from `proto`, subgraphs included."""
+    graph.message.CopyFrom(proto)
+    for field in _LISTS:
+        graph.message.ClearField(field)  # type: ignore[arg-type]
+    for info in proto.input:
+        value = _define(graph, info.name, "input")
+        value.info = info
+        graph._inputs[value] = info
+    for tensor in proto.initializer:
+        value = _initializer(graph, tensor.name)
+        value.header, value.tensor = tensor, _tensor(graph, tensor)
+    for sparse in proto.sparse_initializer:
+        _initializer(graph, sparse.values.name).sparse = sparse
+    written: list[tuple[onnx.NodeProto, Node, tuple[Value | None, ...]]] = []
+    for message in proto.node:
+        outputs = tuple(_define(graph, name, "output of a node") if name else None for name in message.output)
+        written.append((message, graph.insert(message), outputs))
+    for info in proto.value_info:
+        described = graph._values.get(info.name)
+        graph.value_infos.append((info, described))
+        if described is not None and described.info is None:
+            described.info = info
+    for message, node, outputs in written:
+        node.outputs = outputs
+        graph.connect(node, tuple(_resolve(graph, name, node) if name else None for name in message.input), outputs)
+        _build_subgraphs(graph, node)
+    for info in proto.output:
+        value = _resolve(graph, info.name, None)
+        graph._outputs.append(value)
+        graph._output_infos.append(info)
+        if value.info is None and value.graph is graph:
+            value.info = info
+        if value.graph is not graph:
+            graph.nx.add_node(value)
+
+
+def _build_subgraphs(graph: Graph, node: Node) -> None:
+    for attribute in node.proto.attribute:
+        if attribute.type == AttributeProto.GRAPH or attribute.HasField("g"):
+            protos = [attribute.g]
+        elif attribute.type == AttributeProto.GRAPHS:
+            protos = list(attribute.graphs)
+        else:
+            if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
+                graph.root.folder.attributes = True
+                graph.root.folder.resolve(attribute.t)
+            continue
+        subgraphs = []
+        for proto in protos:
+            subgraph = Graph(parent=graph)
+            subgraph.owner = node
+            build_graph(subgraph, proto)
+            subgraphs.append(subgraph)
+        node.subgraphs_by_attribute[attribute.name] = subgraphs
+    if node.subgraphs_by_attribute:
+        graph.connect_captures(node)
+
+
+def _define(graph: Graph, name: str, what: str) -> Value:
+    if name in graph._values:
+        raise InvalidModelError(f"graph {graph.name!r} defines {name!r} twice, the second time as {what}; names must be unique (SSA form)")
+    return graph.define(name)
+
+
+def _initializer(graph: Graph, name: str) -> Value:
+    value = graph._values.get(name)
+    if value is None or value not in graph._inputs or value.is_initializer:
+        value = _define(graph, name, "initializer")
+    graph._initializers[value] = None
+    return value
+
+
+def _tensor(graph: Graph, proto: onnx.TensorProto) -> Tensor:
+    if proto.data_location == TensorProto.EXTERNAL:
+        return ExternalTensor(proto, graph.root.folder.resolve(proto))
+    return ProtoTensor(proto)
+
+
+def _resolve(graph: Graph, name: str, reader: Node | None) -> Value:
+    scope: Graph | None = graph
+    while scope is not None:
+        if (value := scope._values.get(name)) is not None:
+            return value
+        scope = scope.parent
+    what = f"node {reader.label} reads {name!r}" if reader is not None else f"graph {graph.name!r} lists the output {name!r}"
+    raise InvalidModelError(f"{what}, which no input, initializer or node defines")

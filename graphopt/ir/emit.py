@@ -1,0 +1,179 @@
+"""From a `Graph` back to ONNX's messages: untouched messages as they came, the rest made anew from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from .graph import Graph
+from .infos import renamed, with_tensor_type
+from .node import Node, Value, names
+from .shapes import TensorType
+from .tensors import ExternalTensor, ProtoTensor, Tensor, inline, tensor_header
+
+# How a tensor is written: (tensor, the message it was loaded from or None, name) -> message.
+WriteTensor = Callable[[Tensor, onnx.TensorProto | None, str], onnx.TensorProto]
+
+
+def inline_tensor(tensor: Tensor, header: onnx.TensorProto | None, name: str) -> onnx.TensorProto:
+    """The contents inside the message."""
+    if isinstance(tensor, ProtoTensor) and tensor.proto is header:
+        return _renamed_tensor(tensor.proto, name)
+    return inline(tensor_header(header, tensor, name), tensor)
+
+
+def reference_tensor(tensor: Tensor, header: onnx.TensorProto | None, name: str) -> onnx.TensorProto:
+    """The loaded message where it still holds, otherwise one without contents: for copies, which take the tensors over by themselves."""
+    if isinstance(tensor, ProtoTensor | ExternalTensor) and tensor.proto is header:
+        return _renamed_tensor(tensor.proto, name)
+    return tensor_header(header, tensor, name)
+
+
+def emit_model(graph: Graph, write: WriteTensor = inline_tensor) -> onnx.ModelProto:
+    """The model of the root `graph`, its tensors written by `write`."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    if any(function.to_proto() is not function.proto for function in graph.functions):
+        model.ClearField("functions")
+        model.functions.extend(function.to_proto() for function in graph.functions)
+    model.graph.CopyFrom(emit_graph(graph, write))
+    return model
+
+
+def emit_graph(graph: Graph, write: WriteTensor = inline_tensor, infos: bool = True) -> onnx.GraphProto:
+    """The message of `graph`; without `infos`, value_info is left out (what types of intermediate values the file states)."""
+    proto = onnx.GraphProto()
+    proto.CopyFrom(graph.message)
+    proto.node.extend([_emit_node(node, write, infos) for node in _in_file_order(graph)])
+    for value in graph.initializers:
+        if value.sparse is not None:
+            proto.sparse_initializer.append(_renamed_sparse(value.sparse, value.name))
+        else:
+            assert value.tensor is not None
+            proto.initializer.append(write(value.tensor, value.header, value.name))
+    proto.input.extend([renamed(info, value.name) for value, info in graph._inputs.items()])
+    proto.output.extend([renamed(info, value.name) for value, info in zip(graph._outputs, graph._output_infos, strict=True)])
+    if infos:
+        proto.value_info.extend(_fresh_infos(graph))
+    if graph.version:
+        _drop_orphan_annotations(graph, proto)
+    return proto
+
+
+def copy_model(graph: Graph) -> Graph:
+    """An independent copy of the root `graph` that shares its tensors."""
+    from .build import build_model
+
+    copy = build_model(emit_model(graph, reference_tensor), folder=graph.folder)
+    _share_tensors(graph, copy)
+    return copy
+
+
+def _share_tensors(source: Graph, copy: Graph) -> None:
+    for value in source.initializers:
+        if value.tensor is not None and getattr(value.tensor, "proto", None) is not value.header or value.header is None:
+            copy._values[value.name].tensor = value.tensor
+    if source.version or any(node.subgraphs_by_attribute for node in _in_file_order(source)):
+        for node, twin in zip(_in_file_order(source), _in_file_order(copy), strict=True):
+            for subgraph, copied in zip(node.subgraphs, twin.subgraphs, strict=True):
+                _share_tensors(subgraph, copied)
+
+
+def _in_file_order(graph: Graph) -> list[Node]:
+    """The nodes as they are written: the file's order as it is until something is edited (even where it is not topological)."""
+    if graph.version:
+        return list(graph.nodes)
+    return [vertex for vertex in graph.nx if isinstance(vertex, Node)]
+
+
+def _emit_node(node: Node, write: WriteTensor, infos: bool) -> onnx.NodeProto:
+    assert node.graph is not None
+    external = node.graph.root.folder.attributes
+    if not (node.stale or node.subgraphs_by_attribute or external):
+        return node.proto
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    if node.stale:
+        del proto.input[:]
+        del proto.output[:]
+        proto.input.extend(names(node.inputs))
+        proto.output.extend(names(node.outputs))
+    for attribute in proto.attribute:
+        graphs = node.subgraphs_by_attribute.get(attribute.name)
+        if graphs is not None and attribute.type == onnx.AttributeProto.GRAPHS:
+            del attribute.graphs[:]
+            attribute.graphs.extend(emit_graph(graph, write, infos) for graph in graphs)
+        elif graphs is not None:
+            attribute.g.CopyFrom(emit_graph(graphs[0], write, infos))
+        elif external and attribute.HasField("t") and attribute.t.data_location == onnx.TensorProto.EXTERNAL:
+            tensor = ExternalTensor(attribute.t, node.graph.root.folder.resolve(attribute.t))
+            attribute.t.CopyFrom(write(tensor, attribute.t, attribute.t.name))
+    return proto
+
+
+def _fresh_infos(graph: Graph) -> list[onnx.ValueInfoProto]:
+    """value_info as loaded; after edits, without what was removed and with inferred types where an edit may have changed them."""
+    listed = [(info, value) for info, value in graph.value_infos if value is None or value.graph is graph]
+    if graph.root.version == 0:
+        return [info for info, _ in listed]
+    types, stale = graph.types(), _downstream_of_edits(graph)
+    fresh = []
+    for info, value in listed:
+        if value is None:
+            # A name that nothing defined when the file was loaded; an edit may have given it to a new value.
+            if info.name not in graph._values:
+                fresh.append(info)
+        elif stale is not None and value not in stale:
+            fresh.append(renamed(info, value.name))
+        elif (known := types.get(value)) is not None:
+            fresh.append(with_tensor_type(renamed(info, value.name), known.elem_type, _keep_symbols(info, known)))
+    return fresh
+
+
+def _keep_symbols(info: onnx.ValueInfoProto, known: TensorType) -> tuple[int | str | None, ...] | None:
+    """The inferred shape, with the file's names for dimensions that inference could not say anything about."""
+    if known.shape is None or not info.type.tensor_type.HasField("shape") or len(info.type.tensor_type.shape.dim) != len(known.shape):
+        return known.shape
+    dims = info.type.tensor_type.shape.dim
+    return tuple(size if size is not None else (dim.dim_param or None) for size, dim in zip(known.shape, dims, strict=True))
+
+
+def _downstream_of_edits(graph: Graph) -> set[Node | Value] | None:
+    """Vertices whose types an edit may have changed; None for all of them (an edit around or inside a subgraph)."""
+    if graph.parent is not None or any(vertex not in graph.nx for vertex in graph.edited):
+        return None
+    reached = set(graph.edited)
+    stack = list(reached)
+    while stack:
+        for successor in graph.nx.succ[stack.pop()]:
+            if successor not in reached:
+                reached.add(successor)
+                stack.append(successor)
+    return reached
+
+
+def _drop_orphan_annotations(graph: Graph, proto: onnx.GraphProto) -> None:
+    kept = [a for a in proto.quantization_annotation if a.tensor_name in graph._values]
+    if len(kept) != len(proto.quantization_annotation):
+        copies = [onnx.TensorAnnotation.FromString(a.SerializeToString()) for a in kept]
+        del proto.quantization_annotation[:]
+        proto.quantization_annotation.extend(copies)
+
+
+def _renamed_tensor(proto: onnx.TensorProto, name: str) -> onnx.TensorProto:
+    if proto.name == name:
+        return proto
+    copy = onnx.TensorProto()
+    copy.CopyFrom(proto)
+    copy.name = name
+    return copy
+
+
+def _renamed_sparse(proto: onnx.SparseTensorProto, name: str) -> onnx.SparseTensorProto:
+    if proto.values.name == name:
+        return proto
+    copy = onnx.SparseTensorProto()
+    copy.CopyFrom(proto)
+    copy.values.name = name
+    return copy

@@ -1,0 +1,127 @@
+"""Reading external data under onnx's security rules (docs/ExternalDataSecurity.md of onnx).
+
+A location is relative, stays inside the model's folder once every symlink is resolved, names a regular file with one hard link, and its
+offset and length lie inside that file. One more folder is allowed, as in ONNX Runtime: the real folder of a model that is itself a
+symlink, which is how the Hugging Face cache lays files out.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx
+
+from ..errors import ExternalDataError
+
+_KNOWN_KEYS = {"location", "offset", "length", "checksum", "basepath"}
+
+
+class DataFile:
+    """An open data file. The descriptor is kept, so that what was checked is what is read, even if the file is replaced meanwhile."""
+
+    def __init__(self, path: Path, where: str) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            raise ExternalDataError(f"{where}: cannot open external data file {path}: {error.strerror}; put the file beside the model") from error
+        status = os.fstat(self._descriptor)
+        self.path, self.size = path, status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            raise ExternalDataError(f"{where}: external data {path} is not a regular file")
+        if status.st_nlink > 1:
+            raise ExternalDataError(
+                f"{where}: external data file {path} has {status.st_nlink} hard links, so it may be a file of somewhere else; copy it instead of linking it"
+            )
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """The bytes [offset, offset + length), mapped until the view is released."""
+        if length == 0:
+            return memoryview(b"")
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(self._descriptor, offset - start + length, access=mmap.ACCESS_READ, offset=start)
+        return memoryview(mapped)[offset - start :]
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+@dataclass(frozen=True)
+class DataRange:
+    """Where one tensor lies in a data file, in bytes. `location` is the path as the model writes it."""
+
+    file: DataFile
+    location: str
+    offset: int
+    length: int
+
+    def view(self) -> memoryview:
+        return self.file.view(self.offset, self.length)
+
+
+class DataFolder:
+    """The folder that a model's external data must lie in; opens each file once."""
+
+    def __init__(self, model: Path | None) -> None:
+        self._files: dict[str, DataFile] = {}
+        self.ranges: set[DataRange] = set()  # every range that was asked for
+        self.attributes = False  # whether a node's attribute has external data
+        if model is None:
+            self._folder, self._allowed = None, []
+            return
+        self._folder = Path(os.path.abspath(model)).parent
+        self._allowed = list(dict.fromkeys((Path(os.path.realpath(self._folder)), Path(os.path.realpath(model)).parent)))
+
+    def resolve(self, proto: onnx.TensorProto) -> DataRange:
+        """The range that `proto`'s external_data names.
+
+        Raises ExternalDataError for a location that leaves the folder or numbers that leave the file.
+        """
+        where = f"tensor {proto.name!r}"
+        entries: dict[str, str] = {}
+        for entry in proto.external_data:
+            if entry.key not in _KNOWN_KEYS:
+                raise ExternalDataError(f"{where}: unknown external data key {entry.key!r}; ONNX knows {', '.join(sorted(_KNOWN_KEYS))}")
+            entries[entry.key] = entry.value
+        location = entries.get("location", "")
+        if not location:
+            raise ExternalDataError(f"{where}: external data has no location; export the model again")
+        if location not in self._files:
+            self._files[location] = DataFile(self._contained(location, where), where)
+        file = self._files[location]
+        offset = _whole_number(entries, "offset", 0, where)
+        length = _whole_number(entries, "length", max(file.size - offset, 0), where)
+        if offset + length > file.size:
+            raise ExternalDataError(
+                f"{where}: external data [{offset}, {offset + length}) reaches beyond the {file.size} bytes of {location!r}; the file is incomplete"
+            )
+        found = DataRange(file, location, offset, length)
+        self.ranges.add(found)
+        return found
+
+    def _contained(self, location: str, where: str) -> Path:
+        if self._folder is None:
+            raise ExternalDataError(f"{where}: the data is in file {location!r}, but the model did not come from a file; load it from its path")
+        path = PurePosixPath(location.replace("\\", "/"))
+        if path.is_absolute() or PureWindowsPath(location).anchor or ".." in path.parts or "\0" in location:
+            raise ExternalDataError(f"{where}: external data location {location!r} must be a relative path inside the model's folder")
+        real = Path(os.path.realpath(self._folder / path))
+        if not any(real.is_relative_to(folder) for folder in self._allowed):
+            raise ExternalDataError(
+                f"{where}: external data {location!r} is a link to {real}, outside the model's folder {self._allowed[0]}; copy the file into the folder"
+            )
+        return real
+
+
+def _whole_number(entries: dict[str, str], key: str, default: int, where: str) -> int:
+    text = entries.get(key)
+    if text is None:
+        return default
+    # int() would also take "1_000", " 7 " and "-1"; ONNX writes plain digits.
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise ExternalDataError(f"{where}: external data {key} {text!r} is not a whole number of bytes")
+    return int(text)

@@ -1,0 +1,148 @@
+"""Element types and shapes: ONNX's shape inference, helped by the graph's own integer evaluation where it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from .graph import Graph
+from .integers import IntegerEvaluator
+from .node import Node, Value, names
+from .tensors import Tensor, inline, tensor_header
+
+# Contents of larger tensors are left out of what shape inference sees: none of them is a shape, and weights are big.
+_LARGEST_SHAPE = 256
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type (a value of `onnx.TensorProto.DataType`) and shape: ints, dimension names, None where unknown; None for unknown rank."""
+
+    elem_type: int
+    shape: tuple[int | str | None, ...] | None
+
+    @property
+    def static(self) -> tuple[int, ...] | None:
+        """The shape if every dimension is a number."""
+        if self.shape is None or not all(isinstance(size, int) for size in self.shape):
+            return None
+        return tuple(size for size in self.shape if isinstance(size, int))
+
+
+def infer_types(graph: Graph) -> dict[Value, TensorType]:
+    """Types of the values of the root `graph` and its subgraphs, from the declared inputs, the initializers and the operators alone."""
+    types = dict(_collect(graph, _infer(_skeleton(graph)).graph))
+    integers = IntegerEvaluator(types)
+    for node in graph.nodes:
+        if any(v is not None and (v not in types or types[v].static is None) for v in node.outputs):
+            types.update(_infer_node(node, types, integers))
+        integers.visit(node)
+    return types
+
+
+def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEvaluator) -> dict[Value, TensorType]:
+    """What ONNX infers for one node from what is known by now; nothing where that is no more than before."""
+    graph = node.graph
+    if graph is None or node.subgraphs_by_attribute or not onnx.defs.has(node.op_type, node.domain):
+        return {}
+    stated = {v.name: helper.make_tensor_type_proto(types[v].elem_type, types[v].shape) for v in node.inputs if v is not None and v in types}
+    data = {}
+    for value in node.inputs:
+        known = integers.read(value)
+        if value is not None and known is not None and value in types and all(element is not None for element in known.flat):
+            array = known.astype(helper.tensor_dtype_to_np_dtype(types[value].elem_type))
+            data[value.name] = numpy_helper.from_array(array, value.name)
+    proto = onnx.NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.input[:]
+    del proto.output[:]
+    proto.input.extend(names(node.inputs))
+    proto.output.extend(names(node.outputs))
+    version = graph.opset(node.domain)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version or 1, node.domain)
+        found = shape_inference.infer_node_outputs(
+            schema, proto, stated, data, opset_imports=list(graph.root.model.opset_import), ir_version=graph.ir_version
+        )
+    except Exception:  # noqa: BLE001  see _infer
+        return {}
+    better = {}
+    for value in node.outputs:
+        type_proto = found.get(value.name) if value is not None else None
+        inferred = _tensor_type(type_proto) if type_proto is not None else None
+        if value is not None and inferred is not None and inferred.shape is not None:
+            better[value] = inferred
+    return better
+
+
+def _skeleton(graph: Graph) -> onnx.ModelProto:
+    from .emit import emit_graph
+
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    model.ClearField("training_info")
+    model.graph.CopyFrom(emit_graph(graph, _without_large_contents, infos=False))
+    return model
+
+
+def _without_large_contents(tensor: Tensor, header: TensorProto | None, name: str) -> TensorProto:
+    bare = tensor_header(None, tensor, name)
+    if tensor.size <= _LARGEST_SHAPE:
+        return inline(bare, tensor)
+    bare.data_location = TensorProto.EXTERNAL
+    bare.external_data.add(key="location", value="not-read-by-shape-inference")
+    return bare
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # noqa: BLE001  onnx raises its own and built-in types alike; without inference the declared types remain
+        pass
+    try:
+        return shape_inference.infer_shapes(model)
+    except Exception:  # noqa: BLE001
+        return model
+
+
+def _collect(graph: Graph, proto: onnx.GraphProto) -> Iterator[tuple[Value, TensorType]]:
+    for info in (*proto.value_info, *proto.output, *proto.input):
+        value = graph.values.get(info.name)
+        if value is not None and (found := _tensor_type(info.type)) is not None:
+            yield value, found
+    for value in graph.initializers:
+        if value.tensor is not None:
+            yield value, TensorType(value.tensor.elem_type, value.tensor.shape)
+        elif value.sparse is not None:
+            yield value, TensorType(value.sparse.values.data_type, tuple(value.sparse.dims))
+    with_subgraphs = {id(node): node for node in _nodes(graph) if node.subgraphs_by_attribute}
+    if with_subgraphs:
+        by_outputs = {tuple(message.output): message for message in proto.node}
+        for node in with_subgraphs.values():
+            message = by_outputs.get(tuple("" if v is None else v.name for v in node.outputs))
+            for attribute in message.attribute if message is not None else ():
+                for subgraph, inner in zip(
+                    node.subgraphs_by_attribute.get(attribute.name, ()), attribute.graphs or [attribute.g], strict=False
+                ):
+                    yield from _collect(subgraph, inner)
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    return (vertex for vertex in graph.nx if isinstance(vertex, Node))
+
+
+def _tensor_type(proto: onnx.TypeProto) -> TensorType | None:
+    kind = proto.WhichOneof("value")
+    if kind not in ("tensor_type", "sparse_tensor_type"):
+        return None
+    tensor = proto.tensor_type if kind == "tensor_type" else proto.sparse_tensor_type
+    if not tensor.HasField("shape"):
+        return TensorType(tensor.elem_type, None)
+    dims: list[int | str | None] = []
+    for dim in tensor.shape.dim:
+        known = dim.WhichOneof("value")
+        dims.append(dim.dim_value if known == "dim_value" and dim.dim_value >= 0 else (dim.dim_param or None) if known == "dim_param" else None)
+    return TensorType(tensor.elem_type, tuple(dims))
