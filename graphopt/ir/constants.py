@@ -12,15 +12,15 @@ from .tensors import AnyArray, Tensor
 
 
 def constant(value: Value | None) -> AnyArray | None:
-    """The contents of an initializer that is no graph input, or of a Constant node's output; Identity nodes are looked through."""
+    """The contents of an initializer that is no graph input (from IR 4 on), or of a Constant node's output; Identity nodes are looked through."""
     while value is not None and value.producer is not None and value.producer.op_type == "Identity" and not value.producer.domain:
         value = value.producer.input(0)
     if value is None or value.graph is None:
         return None
     if value.producer is not None:
         return _constant_node(value)
-    if value.graph.is_input(value):
-        return None  # whoever runs the model may override it
+    if value.graph.is_input(value) and value.graph.ir_version >= 4:
+        return None  # whoever runs the model may override it; before IR 4 every initializer had to be listed as an input
     if value.tensor is not None:
         return value.tensor.numpy()
     return _dense(value) if value.sparse is not None else None

@@ -1,0 +1,116 @@
+"""The walk over a graph that finds which channels live and die together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from ..ir import Graph, IntegerEvaluator, Node, Value
+from . import rules as _rules  # noqa: F401  registers ONNX's operators
+from .groups import ChannelGroup, Ties, find_groups
+from .labels import Label, Labels
+from .operator import CannotFollow, FollowAttribute, FollowSizes, Operator, Walk, rule_for
+from .units import UnitTable
+
+# Initializers of other types state positions and conditions, not weights: none of their axes is a channel axis by itself.
+_WITHOUT_CHANNELS = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyse` found. It holds for the graph as it was; any edit makes it outdated."""
+
+    graph: Graph
+    version: int
+    groups: tuple[ChannelGroup, ...]
+    table: UnitTable
+    weights: dict[Value, list[Label]]  # labels of initializers and Constant nodes, resolved
+    follow: tuple[FollowAttribute | FollowSizes, ...]
+
+    def group(self, name: str) -> ChannelGroup:
+        """The group of that name. Raises KeyError."""
+        return next(group for group in self.groups if group.name == name)
+
+
+def analyse(graph: Graph) -> Analysis:
+    """Find the channel groups of a model's graph; the contract is docs/channels.md.
+
+    Nothing is guessed: an operator without a rule freezes every unit of its inputs, and values that enter or leave a subgraph, the graph's
+    inputs and its outputs are frozen.
+    """
+    table = UnitTable()
+    types = dict(graph.types())
+    walk = Walk(graph, Labels(table), types, IntegerEvaluator(types))
+    weights: dict[Value, None] = {}
+
+    def read(value: Value) -> list[Label]:
+        if value not in walk.of:
+            walk.of[value] = _fresh(walk, value)
+            if any(label is not None for label in walk.of[value]):
+                weights[value] = None
+                walk.zero.add(value)
+        return walk.of[value]
+
+    for node in graph.nodes:
+        walk.integers.visit(node)
+        walk.labels.where = node.label
+        _apply_rule(Operator(node, walk, read), walk, read)
+    for value in graph.outputs:
+        walk.labels.where = f"output {value.name!r}"
+        for label in read(value):
+            walk.labels.freeze(label, "graph output")
+    resolved = {value: [walk.labels.resolve(label) for label in walk.of[value]] for value in weights}
+    ties = Ties()
+    for value, labels in resolved.items():
+        for axis, label in enumerate(labels):
+            ties.add(value, axis, label)
+    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), table, resolved, tuple(walk.follow))
+
+
+def _apply_rule(op: Operator, walk: Walk, read) -> None:  # type: ignore[no-untyped-def]
+    node = op.node
+    if node.op_type == "Constant" and not node.domain:
+        return  # read like an initializer
+    rule = rule_for(node)
+    why = f"no channel rule for operator {node.domain or 'ai.onnx'}.{node.op_type}"
+    if node.subgraphs:
+        rule, why = None, "values that enter or leave a subgraph stay"
+    if rule is not None:
+        try:
+            rule(op)
+        except CannotFollow as error:
+            rule, why = None, str(error)
+    if rule is None:
+        for value in (*node.inputs, *node.captures):
+            if value is not None:
+                for label in read(value):
+                    walk.labels.freeze(label, why)
+    for value in node.outputs:
+        if value is not None and (rule is None or value not in walk.of):
+            known = walk.types.get(value)
+            walk.of[value] = [None] * len(known.shape) if known is not None and known.shape is not None else []
+
+
+def _fresh(walk: Walk, value: Value) -> list[Label]:
+    """Labels of a value when it is first read: fresh units for a weight, none for a graph input or a value of an outer scope."""
+    known = walk.types.get(value)
+    shape = known.static if known is not None else None
+    if known is None or shape is None or known.elem_type in _WITHOUT_CHANNELS or not _is_weight(walk.graph, value):
+        return [None] * (len(known.shape) if known is not None and known.shape is not None else 0)
+    return [walk.labels.fresh(size) for size in shape]
+
+
+def _is_weight(graph: Graph, value: Value) -> bool:
+    if value.graph is not graph or value.sparse is not None or graph.pinned(value):
+        return False
+    if value.producer is not None:
+        return _holds_tensor(value.producer)
+    return value.tensor is not None and (not graph.is_input(value) or graph.ir_version < 4)
+
+
+def _holds_tensor(node: Node) -> bool:
+    return node.op_type == "Constant" and not node.domain and any(name in node.attributes for name in ("value", "value_floats"))
+
+

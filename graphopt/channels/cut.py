@@ -1,0 +1,101 @@
+"""Cutting: slicing every member of the groups to the units that are kept, and rewriting what states a size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import EditError
+from ..ir import ArrayTensor, LazyTensor, Tensor, Value
+from .analysis import Analysis
+from .groups import ChannelGroup
+from .labels import Label
+from .operator import FollowAttribute
+
+Mask = npt.NDArray[np.bool_]
+
+
+def cut(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, dict[str, list[int]]]:
+    """Keep only the given units of the given groups (by name; positions among the group's units), in the analysed graph itself.
+
+    Returns, for each initializer that became smaller, its kept indices by axis. Weights are sliced lazily, when the model is saved.
+    Raises EditError for a group that is unknown or frozen, for units it does not have, and for an outdated analysis.
+    """
+    if analysis.graph.version != analysis.version:
+        raise EditError("the graph changed since it was analysed; analyse it again")
+    removed = np.zeros(analysis.table.count, bool)
+    for name, units in keep.items():
+        removed[_removed_units(_group(analysis, name), units)] = True
+    kept: dict[str, dict[str, list[int]]] = {}
+    for value, labels in analysis.weights.items():
+        indices = {axis: left for axis, label in enumerate(labels) if (left := _left(label, removed)) is not None}
+        if indices:
+            _slice(value, indices)
+            kept[value.name] = {str(axis): left.tolist() for axis, left in indices.items()}
+    for follow in analysis.follow:
+        if isinstance(follow, FollowAttribute):
+            size = _size_left(analysis, follow.label, removed)
+            analysis.graph.set_attribute(follow.node, follow.attribute, round(size * follow.scale))
+    return kept
+
+
+def _group(analysis: Analysis, name: str) -> ChannelGroup:
+    try:
+        group = analysis.group(name)
+    except StopIteration:
+        raise EditError(f"there is no channel group {name!r}; `graphopt inspect --groups` lists them") from None
+    if group.frozen is not None:
+        raise EditError(f"channel group {name!r} is frozen by {group.frozen.where}: {group.frozen.why}")
+    return group
+
+
+def _removed_units(group: ChannelGroup, keep: Sequence[int]) -> npt.NDArray[np.int64]:
+    chosen = np.unique(np.asarray(keep, np.int64))
+    if len(chosen) == 0:
+        raise EditError(f"channel group {group.name!r} cannot lose all of its {group.size} units")
+    if chosen[0] < 0 or chosen[-1] >= group.size:
+        raise EditError(f"channel group {group.name!r} has units 0 to {group.size - 1}, not {int(chosen[-1] if chosen[0] >= 0 else chosen[0])}")
+    return np.delete(group.units, chosen)
+
+
+def _left(label: Label, removed: Mask) -> npt.NDArray[np.int64] | None:
+    """Indices of the axis that stay, None where all do."""
+    if label is None:
+        return None
+    gone = removed[label].any(axis=1)
+    return np.flatnonzero(~gone) if gone.any() else None
+
+
+def _size_left(analysis: Analysis, label: Label, removed: Mask) -> int:
+    assert label is not None
+    columns = [part for column in label.T for part in analysis.table.resolve(column)]
+    return int((~np.any([removed[column] for column in columns], axis=0)).sum())
+
+
+def _slice(value: Value, indices: Mapping[int, npt.NDArray[np.int64]]) -> None:
+    graph = value.graph
+    assert graph is not None
+    if value.producer is None:
+        assert value.tensor is not None
+        graph.set_tensor(value, sliced(value.tensor, indices))
+        return
+    for name, content in value.producer.attributes.items():
+        if isinstance(content, Tensor):
+            graph.set_attribute(value.producer, name, ArrayTensor(sliced(content, indices).numpy(), content.elem_type))
+        elif name == "value_floats":
+            graph.set_attribute(value.producer, name, [content[i] for i in indices[0]])
+
+
+def sliced(tensor: Tensor, indices: Mapping[int, npt.NDArray[np.int64]]) -> LazyTensor:
+    """`tensor` with only the given indices of the given axes."""
+    shape = tuple(len(indices[axis]) if axis in indices else size for axis, size in enumerate(tensor.shape))
+
+    def compute() -> npt.NDArray[np.generic]:
+        array = tensor.numpy()
+        for axis, left in indices.items():
+            array = np.take(array, left, axis=axis)
+        return array
+
+    return LazyTensor(tensor.elem_type, shape, compute)

@@ -1,0 +1,280 @@
+"""Labels: for each index of an axis, the units it depends on; and what operators do to labels.
+
+A label is an int64 array of shape (size of the axis, columns), 0 for "no unit", or None for an axis whose indices never disappear. An
+index disappears when any of its units is removed. Labels are never written to, so tensors share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .units import Units, UnitTable
+
+Label = Units | None
+
+
+class Labels:
+    """The operations on labels, over one table of units. `where` is the node at work, for the remarks that operations leave."""
+
+    def __init__(self, units: UnitTable) -> None:
+        self.units = units
+        self.where = ""
+
+    # ---- making and reading
+
+    def fresh(self, size: int) -> Label:
+        """A label with a unit of its own for every index; none for an axis of size 1, which has nothing to spare."""
+        return self.units.fresh(size)[:, None] if size > 1 else None
+
+    def resolve(self, label: Label) -> Label:
+        """The label in terms of representatives, empty columns dropped; itself where nothing changed."""
+        if label is None or label.shape[1] == 0:
+            return None
+        columns = [part for column in label.T for part in self.units.resolve(column)]
+        columns = [column for column in columns if column.any()]
+        if not columns:
+            return None
+        return np.stack(columns, axis=1)
+
+    def freeze(self, label: Label, why: str) -> None:
+        """Let no unit of the label be removed."""
+        if label is not None:
+            self.units.remark(label, "frozen", self.where, why)
+
+    def inexact(self, label: Label, why: str) -> None:
+        """Note that the function changes when a unit of the label goes, beyond what setting its weights to zero changes."""
+        if label is not None:
+            self.units.remark(label, "inexact", self.where, why)
+
+    # ---- two axes that are one
+
+    def equate(self, a: Label, b: Label) -> Label:
+        """Make two axes lose the same indices, and return their common label. Sizes are equal."""
+        if a is b:
+            return a
+        a, b = self.resolve(a), self.resolve(b)
+        if a is None or b is None:
+            self.freeze(a if b is None else b, "meets an axis that cannot change")
+            return None
+        if len(a) != len(b):
+            self.freeze(a, f"an axis of {len(a)} meets one of {len(b)}")
+            self.freeze(b, f"an axis of {len(a)} meets one of {len(b)}")
+            return None
+        for rows, columns_a, columns_b in _same_pattern(a, b):
+            self._equate_columns([a[rows, c] for c in columns_a], [b[rows, c] for c in columns_b])
+        return self.resolve(a)
+
+    def _equate_columns(self, a: list[Units], b: list[Units]) -> None:
+        """Equate two sets of columns without zeros."""
+        for column in list(a):
+            twin = next((other for other in b if _same_partition(column, other)), None)
+            if twin is not None:
+                self.units.union(column, twin)
+                a = [c for c in a if c is not column]
+                b = [c for c in b if c is not twin]
+        if not a and not b:
+            return
+        if len(a) == 1 and len(b) == 1 and (_determines(a[0], b[0]) or _determines(b[0], a[0])):
+            self.units.union(a[0], b[0])
+        elif len(a) == 1 and len(b) > 1 and all(_determines(a[0], column) for column in b):
+            self._refine_into(a[0], b)
+        elif len(b) == 1 and len(a) > 1 and all(_determines(b[0], column) for column in a):
+            self._refine_into(b[0], a)
+        else:
+            for column in (*a, *b):
+                self.freeze(column, "the axis is split in two ways that do not fit each other")
+
+    def _refine_into(self, column: Units, parts: list[Units]) -> None:
+        """Replace the units of `column` by those of several columns that it determines."""
+        while len(parts) > 2:
+            pair = self.units.fresh(len(column))
+            # Rows that agree in both columns share one new unit.
+            _, first, same = np.unique(np.stack(parts[:2]), axis=1, return_index=True, return_inverse=True)
+            pair = pair[first][same.reshape(-1)]
+            self.units.refine(pair, parts[0], parts[1])
+            parts = [pair, *parts[2:]]
+        self.units.refine(column, parts[0], parts[1])
+
+    # ---- one axis made of indices of others
+
+    def take(self, label: Label, indices: np.ndarray) -> Label:
+        """The label of the axis that picks `indices` (-1: an index that nothing can remove)."""
+        if label is None:
+            return None
+        taken = label[indices]
+        if (indices < 0).any():
+            taken[indices < 0] = 0
+        return taken
+
+    def concat(self, parts: Sequence[tuple[int, Label]]) -> Label:
+        """The label of axes stacked one after the other, given as (size, label)."""
+        resolved = [(size, self.resolve(label)) for size, label in parts]
+        width = max((label.shape[1] for _, label in resolved if label is not None), default=0)
+        if width == 0:
+            return None
+        stacked = np.zeros((sum(size for size, _ in parts), width), np.int64)
+        start = 0
+        for size, label in resolved:
+            if label is not None:
+                stacked[start : start + size, : label.shape[1]] = label
+            start += size
+        return stacked
+
+    # ---- reshapes
+
+    def reshape(self, labels: Sequence[Label], before: Sequence[int | str | None], after: Sequence[int | str | None]) -> list[Label]:
+        """Labels of the axes after a row-major reshape. Unknown sizes (None, or names) are matched by name from both ends."""
+        result: list[Label] = [None] * len(after)
+        for into, out_of in _blocks(before, after):
+            sizes_in, sizes_out = [before[i] for i in into], [after[o] for o in out_of]
+            wide_in = [i for i in into if before[i] != 1]
+            wide_out = [o for o in out_of if after[o] != 1]
+            if len(wide_in) == 1 and len(wide_out) == 1:
+                result[wide_out[0]] = labels[wide_in[0]]
+            elif all(isinstance(size, int) for size in (*sizes_in, *sizes_out)):
+                known_in, known_out = [int(s) for s in sizes_in if isinstance(s, int)], [int(s) for s in sizes_out if isinstance(s, int)]
+                made = self._reshape_block([labels[i] for i in into], known_in, known_out)
+                for o, label in zip(out_of, made, strict=True):
+                    result[o] = label
+            else:
+                for i in into:
+                    self.freeze(labels[i], "a reshape mixes it with an axis of unknown size")
+        return result
+
+    def _reshape_block(self, labels: Sequence[Label], before: list[int], after: list[int]) -> list[Label]:
+        columns: list[Units] = []
+        for axis, label in enumerate(labels):
+            label = self.resolve(label)
+            if label is not None:
+                shape = [1] * len(before)
+                shape[axis] = before[axis]
+                columns += [np.broadcast_to(column.reshape(shape), before).reshape(after) for column in label.T]
+        if not columns:
+            return [None] * len(after)
+        free = np.all([column == 0 for column in columns], axis=0)
+        result: list[list[Units]] = [[] for _ in after]
+        pending = columns
+        while pending:
+            grid = pending.pop()
+            parts = [part.reshape(after) for part in self.units.resolve(grid.reshape(-1))]
+            if len(parts) > 1:
+                pending += [part for part in parts if part.any()]
+                continue
+            grid = parts[0]
+            varies = _varying_axes(grid)
+            if len(varies) == 0:
+                self.freeze(grid.reshape(-1)[:1, None], "it spans a whole reshaped axis")
+            elif len(varies) == 1:
+                place = tuple(slice(None) if axis == varies[0] else 0 for axis in range(grid.ndim))
+                result[varies[0]].append(grid[place])
+            elif bool(((grid == 0) & ~free).any()):
+                self.freeze(grid.reshape(-1, 1), "a reshape splits it irregularly")
+            else:
+                self._refine_grid(grid, varies)
+                pending.append(grid)
+        return [np.stack(columns, axis=1) if columns else None for columns in result]
+
+    def _refine_grid(self, grid: Units, varies: list[int]) -> None:
+        """Refine the units of a grid that vary along several axes into units of the first such axis and units of the rest."""
+        first = varies[0]
+        rows = grid.shape[first]
+        flat = np.moveaxis(grid, first, 0).reshape(rows, -1)
+        row_units, column_units = self.units.fresh(rows), self.units.fresh(flat.shape[1])
+        by_row, by_column = np.broadcast_to(row_units[:, None], flat.shape), np.broadcast_to(column_units[None, :], flat.shape)
+        if (flat == 0).any():
+            # An index that nothing removes holds its row and its column.
+            self.freeze(by_row[flat == 0][:, None], "a reshape puts it beside an index that cannot go")
+            self.freeze(by_column[flat == 0][:, None], "a reshape puts it beside an index that cannot go")
+        present = flat != 0
+        units, left, right = flat[present], by_row[present], by_column[present]
+        # A unit that stands in several places takes all their rows and columns together.
+        distinct, place, back = np.unique(units, return_index=True, return_inverse=True)
+        self.units.union(left, left[place][back])
+        self.units.union(right, right[place][back])
+        self.units.refine(distinct, left[place], right[place])
+
+
+def _same_pattern(a: Units, b: Units) -> list[tuple[np.ndarray, list[int], list[int]]]:
+    """Groups of rows that have units in the same columns: (rows, columns of a, columns of b)."""
+    if a.all() and b.all():
+        return [(np.arange(len(a)), list(range(a.shape[1])), list(range(b.shape[1])))]
+    patterns, group = np.unique(np.concatenate([a != 0, b != 0], axis=1), axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    found = []
+    for number, pattern in enumerate(patterns):
+        in_a = [c for c in range(a.shape[1]) if pattern[c]]
+        in_b = [c for c in range(b.shape[1]) if pattern[a.shape[1] + c]]
+        found.append((np.flatnonzero(group == number), in_a, in_b))
+    return found
+
+
+def _classes(column: Units) -> int:
+    return len(np.unique(column))
+
+
+def _pairs(a: Units, b: Units) -> int:
+    return len(np.unique(a * (int(b.max(initial=0)) + 1) + b))
+
+
+def _determines(a: Units, b: Units) -> bool:
+    """Whether indices that share a unit in `a` share one in `b` too."""
+    return _pairs(a, b) == _classes(a)
+
+
+def _same_partition(a: Units, b: Units) -> bool:
+    return _determines(a, b) and _determines(b, a)
+
+
+def _varying_axes(grid: Units) -> list[int]:
+    return [axis for axis in range(grid.ndim) if grid.shape[axis] > 1 and bool((grid != grid.take([0], axis=axis)).any())]
+
+
+def _blocks(before: Sequence[int | str | None], after: Sequence[int | str | None]) -> list[tuple[list[int], list[int]]]:
+    """Minimal runs of axes with equal products, as (input axes, output axes), matched from the front and, past unknown sizes, the back."""
+    front: list[tuple[list[int], list[int]]] = []
+    i = o = 0
+    while i < len(before) and o < len(after):
+        run = _run(before, after, i, o)
+        if run is None:
+            break
+        front.append((list(range(i, run[0])), list(range(o, run[1]))))
+        i, o = run
+    if i == len(before) and all(size == 1 for size in after[o:]) or o == len(after) and all(size == 1 for size in before[i:]):
+        return front
+    back: list[tuple[list[int], list[int]]] = []
+    rest_in, rest_out = list(before[i:])[::-1], list(after[o:])[::-1]
+    ri = ro = 0
+    while ri < len(rest_in) and ro < len(rest_out):
+        run = _run(rest_in, rest_out, ri, ro)
+        if run is None:
+            break
+        last_in, last_out = len(before) - 1, len(after) - 1
+        back.append(([last_in - k for k in range(run[0] - 1, ri - 1, -1)], [last_out - k for k in range(run[1] - 1, ro - 1, -1)]))
+        ri, ro = run
+    middle = (list(range(i, len(before) - ri)), list(range(o, len(after) - ro)))
+    return [*front, *([middle] if middle[0] or middle[1] else []), *reversed(back)]
+
+
+def _run(before: Sequence[int | str | None], after: Sequence[int | str | None], i: int, o: int) -> tuple[int, int] | None:
+    """The ends of the shortest runs from (i, o) with the same product; None where an unknown size stands in the way."""
+    if before[i] == after[o] and before[i] is not None:
+        return i + 1, o + 1
+    size_in, size_out = before[i], after[o]
+    if not isinstance(size_in, int) or not isinstance(size_out, int):
+        return None
+    i, o = i + 1, o + 1
+    while size_in != size_out:
+        if size_in < size_out:
+            following = before[i] if i < len(before) else None
+            if not isinstance(following, int):
+                return None
+            size_in, i = size_in * following, i + 1
+        else:
+            following = after[o] if o < len(after) else None
+            if not isinstance(following, int):
+                return None
+            size_out, o = size_out * following, o + 1
+    return i, o
+

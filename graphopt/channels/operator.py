@@ -1,0 +1,214 @@
+"""What a channel rule sees of the node it is about, and the registry of rules.
+
+A rule says how the labels of a node's inputs and outputs relate. It can equate labels, pass them on, or freeze them; it cannot invent
+units or change weights, so a wrong rule of a user may freeze or couple too much, but only forgetting a relation can go unnoticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value
+from .labels import Label, Labels
+
+Shape = tuple[int | str | None, ...]
+Rule = Callable[["Operator"], None]
+
+_RULES: dict[tuple[str, str], Rule] = {}
+
+
+def channel_rule(domain: str, *op_types: str) -> Callable[[Rule], Rule]:
+    """Register the decorated function as the rule of operators of `domain` ("" for ONNX's own). A later rule replaces an earlier one."""
+
+    def register(rule: Rule) -> Rule:
+        for op_type in op_types:
+            _RULES[domain, op_type] = rule
+        return rule
+
+    return register
+
+
+def rule_for(node: Node) -> Rule | None:
+    return _RULES.get((node.domain, node.op_type))
+
+
+def supported_operators() -> dict[tuple[str, str], str]:
+    """(domain, operator) → the first line of its rule's docstring, for every operator that has a rule."""
+    return {key: (rule.__doc__ or "").strip().split("\n")[0] for key, rule in sorted(_RULES.items())}
+
+
+class CannotFollow(Exception):
+    """Raised by a rule that cannot say how labels relate here; everything that the node touches is then frozen with the message."""
+
+
+@dataclass(frozen=True)
+class FollowAttribute:
+    """An attribute that is the size of an axis: after a cut it becomes what is left of `label`, times `scale`."""
+
+    node: Node
+    attribute: str
+    label: Label
+    scale: float = 1
+
+
+@dataclass(frozen=True)
+class FollowSizes:
+    """An integer input that holds sizes of axes: element `element` of `slot` becomes what is left of `label`."""
+
+    node: Node
+    slot: int
+    element: int
+    label: Label
+
+
+@dataclass
+class Walk:
+    """What is known while the graph is walked."""
+
+    graph: Graph
+    labels: Labels
+    types: dict[Value, TensorType]
+    integers: IntegerEvaluator
+    of: dict[Value, list[Label]] = field(default_factory=dict)
+    # Values that are zero at every index that disappears, when the removed slices of the weights are zero.
+    zero: set[Value] = field(default_factory=set)
+    follow: list[FollowAttribute | FollowSizes] = field(default_factory=list)
+
+
+class Operator:
+    """One node during the walk. Slots count from 0; labels are lists with one entry per axis (None: an axis that cannot change)."""
+
+    def __init__(self, node: Node, walk: Walk, read: Callable[[Value], list[Label]]) -> None:
+        self.node = node
+        self._walk = walk
+        self._read = read
+
+    # ---- the node
+
+    @property
+    def input_count(self) -> int:
+        return len(self.node.inputs)
+
+    def has(self, slot: int) -> bool:
+        return self.node.input(slot) is not None
+
+    def attribute(self, name: str, default: AttributeValue = None) -> AttributeValue:
+        return self.node.attributes.get(name, default)
+
+    def opset(self) -> int:
+        return self._walk.graph.opset(self.node.domain) or 1
+
+    def shape(self, slot: int) -> Shape:
+        """The input's shape; a rule on an input of unknown rank gives up."""
+        value = self.node.input(slot)
+        known = self._walk.types.get(value) if value is not None else None
+        if known is None or known.shape is None:
+            raise CannotFollow(f"the shape of its input {slot} is unknown")
+        return known.shape
+
+    def output_shape(self, slot: int = 0) -> Shape:
+        known = self._walk.types.get(self._output(slot))
+        if known is None or known.shape is None:
+            raise CannotFollow("the shape of its output is unknown")
+        return known.shape
+
+    def constant(self, slot: int) -> np.ndarray[Any, Any] | None:
+        """The contents of an input that is fixed in the file."""
+        return self._walk.graph.constant(self.node.input(slot))
+
+    def integers(self, slot: int) -> list[int] | None:
+        """The elements of an integer input that are known in full, from the file or by evaluation."""
+        partial = self._walk.integers.read(self.node.input(slot))
+        if partial is None or any(element is None for element in partial.flat):
+            return None
+        return [int(element) for element in partial.flat]
+
+    # ---- labels in and out
+
+    def input(self, slot: int) -> list[Label]:
+        """Labels of the input's axes."""
+        value = self.node.input(slot)
+        if value is None:
+            return []
+        self.shape(slot)
+        return list(self._read(value))
+
+    def output(self, labels: Sequence[Label], slot: int = 0, *, zero: bool = False) -> None:
+        """Give the output its labels. `zero`: where indices have gone, the masked original has zeros."""
+        if slot >= len(self.node.outputs) or self.node.outputs[slot] is None:
+            return
+        value = self._output(slot)
+        known = self._walk.types.get(value)
+        shape = known.shape if known is not None else None
+        fits = shape is not None and len(shape) == len(labels)
+        made: list[Label] = []
+        for axis, label in enumerate(labels):
+            if label is not None and not (fits and shape is not None and shape[axis] == len(label)):
+                self.freeze(label, "the shape of its output is not what the rule expects" if fits else "the shape of its output is unknown")
+                label = None
+            made.append(label)
+        self._walk.of[value] = made
+        if zero:
+            self._walk.zero.add(value)
+
+    def is_zero(self, slot: int) -> bool:
+        """Whether the input is zero wherever its indices go. An absent input is."""
+        value = self.node.input(slot)
+        return value is None or value in self._walk.zero
+
+    def _output(self, slot: int) -> Value:
+        value = self.node.outputs[slot]
+        assert value is not None
+        return value
+
+    # ---- relations
+
+    def equate(self, a: Label, b: Label) -> Label:
+        """The two axes lose the same indices."""
+        return self._walk.labels.equate(a, b)
+
+    def freeze(self, label: Label, why: str) -> None:
+        """No index of the axis may go."""
+        self._walk.labels.freeze(label, why)
+
+    def freeze_all(self, labels: Sequence[Label], why: str) -> None:
+        for label in labels:
+            self.freeze(label, why)
+
+    def inexact(self, label: Label, why: str) -> None:
+        """Removing indices of the axis changes more than their own contribution."""
+        self._walk.labels.inexact(label, why)
+
+    def contract(self, a: Label, b: Label, zero: bool) -> None:
+        """The axes are summed over together; exact where one side is zero at every index that goes."""
+        common = self.equate(a, b)
+        if not zero:
+            self.inexact(common, "sums over entries that are not zero when their weights are")
+
+    def reshape(self, labels: Sequence[Label], before: Shape, after: Shape) -> list[Label]:
+        """Labels after a row-major reshape."""
+        return self._walk.labels.reshape(labels, before, after)
+
+    def concat(self, parts: Sequence[tuple[int, Label]]) -> Label:
+        """The label of axes one after the other, as (size, label)."""
+        return self._walk.labels.concat(parts)
+
+    def take(self, label: Label, indices: np.ndarray[Any, Any]) -> Label:
+        """The label of an axis that picks `indices` of another."""
+        return self._walk.labels.take(label, indices)
+
+    # ---- what must be rewritten when indices go
+
+    def follow_attribute(self, name: str, label: Label, scale: float = 1) -> None:
+        """The attribute is the size of the axis (times `scale`)."""
+        if label is not None:
+            self._walk.follow.append(FollowAttribute(self.node, name, label, scale))
+
+    def follow_size(self, slot: int, element: int, label: Label) -> None:
+        """Element `element` of the integer input `slot` is the size of the axis."""
+        if label is not None:
+            self._walk.follow.append(FollowSizes(self.node, slot, element, label))

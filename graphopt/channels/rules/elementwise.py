@@ -1,0 +1,140 @@
+"""Element-wise operators with broadcasting: axes align from the right, equal sizes carry equal labels, a size of 1 carries none."""
+
+from __future__ import annotations
+
+from ..labels import Label
+from ..operator import CannotFollow, Operator, channel_rule
+
+# Unary functions with f(0) = 0: where a channel is gone, what follows still sees zero.
+_ZERO_AT_ZERO = (
+    *("Abs", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Dropout", "Elu", "Erf", "Floor", "Gelu", "HardSwish"),
+    *("Identity", "LeakyRelu", "Mish", "Neg", "Relu", "Round", "Selu", "Shrink", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan"),
+    *("Tanh", "ThresholdedRelu"),
+)
+_UNARY = ("Acos", "Acosh", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Sigmoid", "Softplus")
+# Functions without a finite value at zero: the masked original, which the cut is compared with, is not a number there.
+_INFINITE_AT_ZERO = ("Log", "Reciprocal")
+_ADDITIVE = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Or", "Xor", "BitwiseOr", "BitwiseXor")
+_MULTIPLICATIVE = ("Mul", "And", "BitwiseAnd")
+_OTHER = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where")
+
+
+def align(op: Operator) -> tuple[list[Label], list[list[tuple[int, Label]]]]:
+    """Labels of the broadcast output, and for each of its axes the (slot, label) of the inputs that have the axis in full."""
+    slots = [slot for slot in range(op.input_count) if op.has(slot)]
+    shapes = {slot: op.shape(slot) for slot in slots}
+    inputs = {slot: op.input(slot) for slot in slots}
+    rank = max(len(shape) for shape in shapes.values())
+    result: list[Label] = []
+    present: list[list[tuple[int, Label]]] = []
+    for axis in range(-rank, 0):
+        sides = [(slot, shapes[slot][axis], inputs[slot][axis]) for slot in slots if len(shapes[slot]) >= -axis and shapes[slot][axis] != 1]
+        labelled = [side for side in sides if side[2] is not None]
+        label: Label = labelled[0][2] if labelled else None
+        if labelled and any(not isinstance(size, int) for _, size, _ in sides):
+            op.freeze_all([side[2] for side in labelled], "meets an axis of unknown size, which may be broadcast")
+            label = None
+        elif labelled:
+            for _, _, other in sides:
+                label = op.equate(label, other)
+        result.append(label)
+        present.append([(slot, other) for slot, _, other in sides])
+    return result, present
+
+
+@channel_rule("", *_ZERO_AT_ZERO)
+def zero_at_zero(op: Operator) -> None:
+    """Passes labels on; zero stays zero."""
+    for slot in range(1, op.input_count):  # Dropout's ratio and training mode
+        op.freeze_all(op.input(slot), "not a channel")
+    op.output(op.input(0), zero=op.is_zero(0))
+    if len(op.node.outputs) > 1:  # Dropout's mask
+        op.output(op.input(0), slot=1)
+
+
+@channel_rule("", *_UNARY)
+def unary(op: Operator) -> None:
+    """Passes labels on."""
+    op.output(op.input(0))
+
+
+@channel_rule("", *_INFINITE_AT_ZERO)
+def infinite_at_zero(op: Operator) -> None:
+    """Passes labels on; inexact, for want of a finite value at zero."""
+    for label in op.input(0):
+        op.inexact(label, "has no finite value at zero")
+    op.output(op.input(0))
+
+
+@channel_rule("", "Clip")
+def clip(op: Operator) -> None:
+    """Passes labels on; zero stays zero where the bounds are constants around it."""
+    low, high = op.attribute("min"), op.attribute("max")
+    bounds_known = True
+    if op.has(1):
+        value = op.constant(1)
+        low, bounds_known = (float(value.reshape(-1)[0]), bounds_known) if value is not None and value.size else (None, False)
+    if op.has(2):
+        value = op.constant(2)
+        high, bounds_known = (float(value.reshape(-1)[0]), bounds_known) if value is not None and value.size else (None, False)
+    keeps_zero = bounds_known and (low is None or low <= 0) and (high is None or high >= 0)
+    op.output(op.input(0), zero=op.is_zero(0) and keeps_zero)
+
+
+@channel_rule("", *_ADDITIVE)
+def additive(op: Operator) -> None:
+    """Equates broadcast axes; zero where every operand is."""
+    if op.attribute("broadcast", 0):
+        raise CannotFollow("has the broadcasting of opsets before 7")
+    labels, present = align(op)
+    operands = [slot for slot in range(op.input_count) if op.has(slot)]
+    zero = all(
+        all(op.is_zero(slot) and any(slot == s and other is not None for s, other in sides) for slot in operands)
+        for label, sides in zip(labels, present, strict=True)
+        if label is not None
+    )
+    op.output(labels, zero=zero)
+
+
+@channel_rule("", *_MULTIPLICATIVE)
+def multiplicative(op: Operator) -> None:
+    """Equates broadcast axes; zero where one operand is."""
+    if op.attribute("broadcast", 0):
+        raise CannotFollow("has the broadcasting of opsets before 7")
+    labels, present = align(op)
+    zero = all(
+        any(other is not None and op.is_zero(slot) for slot, other in sides)
+        for label, sides in zip(labels, present, strict=True)
+        if label is not None
+    )
+    op.output(labels, zero=zero)
+
+
+@channel_rule("", "Div", "Mod", "Pow")
+def quotient(op: Operator) -> None:
+    """Equates broadcast axes; inexact where the second operand loses indices, for a removed divisor counts as zero."""
+    if op.attribute("broadcast", 0):
+        raise CannotFollow("has the broadcasting of opsets before 7")
+    labels, present = align(op)
+    zero = op.node.op_type == "Div"
+    for label, sides in zip(labels, present, strict=True):
+        slots = {slot for slot, other in sides if other is not None}
+        if label is not None and 1 in slots:
+            op.inexact(label, "a removed divisor or exponent counts as zero")
+        zero = zero and (label is None or (0 in slots and op.is_zero(0)))
+    op.output(labels, zero=zero)
+
+
+@channel_rule("", "PRelu")
+def prelu(op: Operator) -> None:
+    """Equates the slope's axes with the input's; zero stays zero."""
+    labels, _ = align(op)
+    op.output(labels, zero=op.is_zero(0))
+
+
+@channel_rule("", *_OTHER)
+def other(op: Operator) -> None:
+    """Equates broadcast axes."""
+    if op.attribute("broadcast", 0):
+        raise CannotFollow("has the broadcasting of opsets before 7")
+    op.output(align(op)[0])

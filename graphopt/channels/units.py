@@ -1,0 +1,97 @@
+"""Units of pruning: a union-find with refinement.
+
+A unit is a positive int. Two things can be learnt about units while a graph is walked: that two of them live and die together (`union`),
+and that one of them is really two, either of which takes it along (`refine`: a channel that lies in head i at position j goes with the
+head and with the position). Both are kept in tables and applied when units are read, so that labels that were handed out earlier stay
+valid. All operations work on whole arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Units = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something learnt about some units: why they may not be removed (`frozen`), or where removing them is inexact."""
+
+    units: Units
+    kind: str  # "frozen" or "inexact"
+    where: str
+    why: str
+
+
+class UnitTable:
+    """All units of one analysis. Unit 0 is "no unit"."""
+
+    def __init__(self) -> None:
+        self._parent: Units = np.zeros(1024, np.int64)
+        self._left: Units = np.zeros(1024, np.int64)  # 0: the unit is not refined
+        self._right: Units = np.zeros(1024, np.int64)
+        self._count = 1
+        self.remarks: list[Remark] = []
+
+    @property
+    def count(self) -> int:
+        """One more than the largest unit."""
+        return self._count
+
+    def fresh(self, size: int) -> Units:
+        """`size` new units."""
+        start, end = self._count, self._count + size
+        if end > len(self._parent):
+            room = max(end, 2 * len(self._parent)) - len(self._parent)
+            self._parent = np.concatenate([self._parent, np.zeros(room, np.int64)])
+            self._left = np.concatenate([self._left, np.zeros(room, np.int64)])
+            self._right = np.concatenate([self._right, np.zeros(room, np.int64)])
+        new = np.arange(start, end, dtype=np.int64)
+        self._parent[start:end] = new
+        self._count = end
+        return new
+
+    def find(self, units: Units) -> Units:
+        """The representative of each unit's class."""
+        parent = self._parent[units]
+        while True:
+            above = self._parent[parent]
+            if np.array_equal(above, parent):
+                self._parent[units] = parent
+                return parent
+            parent = above
+
+    def union(self, a: Units, b: Units) -> None:
+        """Make a[i] and b[i] one unit, for every i. All of them are non-zero and not refined (`resolve` gives such)."""
+        while True:
+            a, b = self.find(a), self.find(b)
+            differ = a != b
+            if not differ.any():
+                return
+            a, b = a[differ], b[differ]
+            np.minimum.at(self._parent, np.maximum(a, b), np.minimum(a, b))
+
+    def refine(self, units: Units, left: Units, right: Units) -> None:
+        """Make unit units[i] stand for the two units left[i] and right[i]: it goes when either goes."""
+        representatives = self.find(units)
+        self._left[representatives] = left
+        self._right[representatives] = right
+
+    def resolve(self, column: Units) -> list[Units]:
+        """A column of units as columns of representatives that are not refined; together they say the same."""
+        column = self.find(column)
+        refined = self._left[column] != 0
+        if not refined.any():
+            return [column]
+        left = np.where(refined, self._left[column], column)
+        right = np.where(refined, self._right[column], 0)
+        return [*self.resolve(left), *self.resolve(right)]
+
+    def remark(self, units: Units, kind: str, where: str, why: str) -> None:
+        """Record something about units; it holds for whatever they are united with or refined into, before or after."""
+        units = np.unique(units[units > 0])
+        if units.size:
+            self.remarks.append(Remark(units, kind, where, why))
