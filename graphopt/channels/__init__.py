@@ -2,9 +2,10 @@
 
 from .analysis import Analysis, analyse
 from .criteria import CRITERIA, score
-from .cut import cut, sliced
+from .cut import cut, sliced, without_emptied
 from .groups import ChannelGroup, Member
 from .operator import CannotFollow, Operator, channel_rule, supported_operators
+from .plan import aligned_count, best_units, is_ignored
 
 __all__ = [
     "CRITERIA",
@@ -13,10 +14,14 @@ __all__ = [
     "ChannelGroup",
     "Member",
     "Operator",
+    "aligned_count",
     "analyse",
+    "best_units",
     "channel_rule",
     "cut",
+    "is_ignored",
     "score",
     "sliced",
     "supported_operators",
+    "without_emptied",
 ]

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from ..ir import Graph, IntegerEvaluator, Node, Value
+from ..ir import Graph, IntegerEvaluator, Node, TensorType, Value
 from . import rules as _rules  # noqa: F401  registers ONNX's operators
 from .groups import ChannelGroup, Ties, find_groups
 from .labels import Label, Labels
-from .operator import CannotFollow, FollowAttribute, FollowSizes, Operator, Walk, rule_for
+from .operator import CannotFollow, Follow, Operator, Walk, rule_for
+from .rewrite import freeze_unrewritable
 from .units import UnitTable
 
 # Initializers of other types state positions and conditions, not weights: none of their axes is a channel axis by itself.
@@ -27,11 +28,17 @@ class Analysis:
     groups: tuple[ChannelGroup, ...]
     table: UnitTable
     weights: dict[Value, list[Label]]  # labels of initializers and Constant nodes, resolved
-    follow: tuple[FollowAttribute | FollowSizes, ...]
+    types: dict[Value, TensorType]
+    labels: dict[Value, list[Label]]  # labels of all values, as they were found
+    follow: tuple[Follow, ...]
 
     def group(self, name: str) -> ChannelGroup:
         """The group of that name. Raises KeyError."""
         return next(group for group in self.groups if group.name == name)
+
+    def resolve(self, label: Label) -> Label:
+        """The label in terms of the units that the groups have."""
+        return Labels(self.table).resolve(label)
 
 
 def analyse(graph: Graph) -> Analysis:
@@ -61,12 +68,13 @@ def analyse(graph: Graph) -> Analysis:
         walk.labels.where = f"output {value.name!r}"
         for label in read(value):
             walk.labels.freeze(label, "graph output")
+    freeze_unrewritable(walk)
     resolved = {value: [walk.labels.resolve(label) for label in walk.of[value]] for value in weights}
     ties = Ties()
     for value, labels in resolved.items():
         for axis, label in enumerate(labels):
             ties.add(value, axis, label)
-    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), table, resolved, tuple(walk.follow))
+    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), table, resolved, types, walk.of, tuple(walk.follow))
 
 
 def _apply_rule(op: Operator, walk: Walk, read) -> None:  # type: ignore[no-untyped-def]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ from ..ir import ArrayTensor, LazyTensor, Tensor, Value
 from .analysis import Analysis
 from .groups import ChannelGroup
 from .labels import Label
-from .operator import FollowAttribute
+from .rewrite import rewrite
+from .units import Units
 
 Mask = npt.NDArray[np.bool_]
 
@@ -25,20 +26,56 @@ def cut(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, dict
     """
     if analysis.graph.version != analysis.version:
         raise EditError("the graph changed since it was analysed; analyse it again")
-    removed = np.zeros(analysis.table.count, bool)
-    for name, units in keep.items():
-        removed[_removed_units(_group(analysis, name), units)] = True
+    removed = removed_units(analysis, keep)
+    for value, axis, _ in _emptied(analysis, removed):
+        raise EditError(f"nothing would be left of axis {axis} of {value.name!r}; keep more units (`without_emptied` finds some)")
     kept: dict[str, dict[str, list[int]]] = {}
     for value, labels in analysis.weights.items():
         indices = {axis: left for axis, label in enumerate(labels) if (left := _left(label, removed)) is not None}
         if indices:
             _slice(value, indices)
             kept[value.name] = {str(axis): left.tolist() for axis, left in indices.items()}
-    for follow in analysis.follow:
-        if isinstance(follow, FollowAttribute):
-            size = _size_left(analysis, follow.label, removed)
-            analysis.graph.set_attribute(follow.node, follow.attribute, round(size * follow.scale))
+    rewrite(analysis, removed)
     return kept
+
+
+def without_emptied(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """`keep` with as few units more as it takes to leave something of every axis in the model.
+
+    A group always keeps a unit, but a Split, Slice or Gather may hand on just those indices that go.
+    """
+    removed = removed_units(analysis, keep)
+    while emptied := next(_emptied(analysis, removed), None):
+        label = emptied[2]
+        row = label[int(removed[label].sum(axis=1).argmin())]
+        removed[row] = False
+    mended = {}
+    for name, units in keep.items():
+        gone = removed[_group(analysis, name).units]
+        mended[name] = sorted({*units, *np.flatnonzero(~gone).tolist()})
+    return mended
+
+
+def removed_units(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> Mask:
+    """Which units go, as a mask over all units of the analysis."""
+    removed = np.zeros(analysis.table.count, bool)
+    for name, units in keep.items():
+        removed[_removed_units(_group(analysis, name), units)] = True
+    return removed
+
+
+def _emptied(analysis: Analysis, removed: Mask) -> Iterator[tuple[Value, int, Units]]:
+    """Axes of which nothing would be left, as (value, axis, resolved label)."""
+    if not removed.any():
+        return
+    seen: set[int] = set()
+    for value, labels in analysis.labels.items():
+        for axis, label in enumerate(labels):
+            if label is not None and id(label) not in seen:
+                seen.add(id(label))
+                resolved = analysis.resolve(label)
+                if resolved is not None and bool(removed[resolved].any(axis=1).all()):
+                    yield value, axis, resolved
 
 
 def _group(analysis: Analysis, name: str) -> ChannelGroup:
@@ -66,12 +103,6 @@ def _left(label: Label, removed: Mask) -> npt.NDArray[np.int64] | None:
         return None
     gone = removed[label].any(axis=1)
     return np.flatnonzero(~gone) if gone.any() else None
-
-
-def _size_left(analysis: Analysis, label: Label, removed: Mask) -> int:
-    assert label is not None
-    columns = [part for column in label.T for part in analysis.table.resolve(column)]
-    return int((~np.any([removed[column] for column in columns], axis=0)).sum())
 
 
 def _slice(value: Value, indices: Mapping[int, npt.NDArray[np.int64]]) -> None:

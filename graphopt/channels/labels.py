@@ -68,23 +68,47 @@ class Labels:
 
     def _equate_columns(self, a: list[Units], b: list[Units]) -> None:
         """Equate two sets of columns without zeros."""
-        for column in list(a):
-            twin = next((other for other in b if _same_partition(column, other)), None)
-            if twin is not None:
-                self.units.union(column, twin)
-                a = [c for c in a if c is not column]
-                b = [c for c in b if c is not twin]
-        if not a and not b:
-            return
-        if len(a) == 1 and len(b) == 1 and (_determines(a[0], b[0]) or _determines(b[0], a[0])):
-            self.units.union(a[0], b[0])
-        elif len(a) == 1 and len(b) > 1 and all(_determines(a[0], column) for column in b):
-            self._refine_into(a[0], b)
-        elif len(b) == 1 and len(a) > 1 and all(_determines(b[0], column) for column in a):
-            self._refine_into(b[0], a)
-        else:
-            for column in (*a, *b):
-                self.freeze(column, "the axis is split in two ways that do not fit each other")
+        while True:
+            a, b = self._unite_twins(a, b)
+            if not a and not b:
+                return
+            if len(a) == 1 and len(b) == 1 and (_determines(a[0], b[0]) or _determines(b[0], a[0])):
+                return self.units.union(a[0], b[0])
+            if len(a) == 1 and len(b) > 1 and all(_determines(a[0], column) for column in b):
+                return self._refine_into(a[0], b)
+            if len(b) == 1 and len(a) > 1 and all(_determines(b[0], column) for column in a):
+                return self._refine_into(b[0], a)
+            split = self._split_off(a, b) or self._split_off(b, a)
+            if not split:
+                for column in (*a, *b):
+                    self.freeze(column[:, None], "the axis is split in two ways that do not fit each other")
+                return
+
+    def _unite_twins(self, a: list[Units], b: list[Units]) -> tuple[list[Units], list[Units]]:
+        """Unite columns that part the axis in the same way; the rest of both sides."""
+        rest, others = [], list(b)
+        for column in a:
+            twin = next((place for place, other in enumerate(others) if _same_partition(column, other)), None)
+            if twin is None:
+                rest.append(column)
+            else:
+                self.units.union(column, others.pop(twin))
+        return rest, others
+
+    def _split_off(self, fine: list[Units], coarse: list[Units]) -> bool:
+        """Where a column of `fine` parts the axis more finely than one of `coarse`, write it as that column and a digit of its own.
+
+        So 24 heads of 32 meet 12 heads of 64: the 24 are 12 times 2, and the 64 will be found to be 2 times 32. Changes both lists.
+        """
+        for i, x in enumerate(fine):
+            for j, y in enumerate(coarse):
+                if _determines(x, y) and (digit := _digit_within(x, y)) is not None:
+                    units = self.units.fresh(int(digit.max()) + 1)[digit]
+                    self.units.refine(x, y, units)
+                    fine[i] = units
+                    del coarse[j]
+                    return True
+        return False
 
     def _refine_into(self, column: Units, parts: list[Units]) -> None:
         """Replace the units of `column` by those of several columns that it determines."""
@@ -225,6 +249,21 @@ def _determines(a: Units, b: Units) -> bool:
 
 def _same_partition(a: Units, b: Units) -> bool:
     return _determines(a, b) and _determines(b, a)
+
+
+def _digit_within(fine: Units, coarse: Units) -> Units | None:
+    """For each index, the rank of its class of `fine` among those in its class of `coarse`; None where these differ in number."""
+    classes, first = np.unique(fine, return_index=True)
+    classes = classes[np.argsort(first)]  # in order of appearance
+    owner = {int(f): int(c) for f, c in zip(fine, coarse, strict=True)}
+    seen: dict[int, int] = {}
+    rank = {}
+    for cls in classes.tolist():
+        rank[cls] = seen.get(owner[cls], 0)
+        seen[owner[cls]] = rank[cls] + 1
+    if len(set(seen.values())) != 1:
+        return None
+    return np.array([rank[cls] for cls in fine.tolist()], np.int64)
 
 
 def _varying_axes(grid: Units) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value
 from .labels import Label, Labels
@@ -45,24 +46,24 @@ class CannotFollow(Exception):
     """Raised by a rule that cannot say how labels relate here; everything that the node touches is then frozen with the message."""
 
 
-@dataclass(frozen=True)
-class FollowAttribute:
-    """An attribute that is the size of an axis: after a cut it becomes what is left of `label`, times `scale`."""
-
-    node: Node
-    attribute: str
-    label: Label
-    scale: float = 1
+# What is left of an axis: from its label (not None) to the indices that stay, ascending.
+Left = Callable[[Label], npt.NDArray[np.int64]]
+# A size in a shape: a number, or the label of the axis whose size it is.
+Size = int | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class FollowSizes:
-    """An integer input that holds sizes of axes: element `element` of `slot` becomes what is left of `label`."""
+class Follow:
+    """An attribute or an integer input that states sizes or positions, and must say something else once indices are gone.
+
+    `place` is the attribute's name or the input's slot. `required` gives the new contents. `fits`, for inputs, says whether contents that
+    the graph itself computes after the cut (ints, None where unknown) will do.
+    """
 
     node: Node
-    slot: int
-    element: int
-    label: Label
+    place: str | int
+    required: Callable[[Left], AttributeValue]
+    fits: Callable[[Sequence[int | None], Left], bool] | None = None
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Walk:
     of: dict[Value, list[Label]] = field(default_factory=dict)
     # Values that are zero at every index that disappears, when the removed slices of the weights are zero.
     zero: set[Value] = field(default_factory=set)
-    follow: list[FollowAttribute | FollowSizes] = field(default_factory=list)
+    follow: list[Follow] = field(default_factory=list)
 
 
 class Operator:
@@ -127,6 +128,13 @@ class Operator:
             return None
         return [int(element) for element in partial.flat]
 
+    def partial(self, slot: int) -> list[int | None]:
+        """The elements of an integer input, None for those that are not known; a rule gives up where nothing is."""
+        partial = self._walk.integers.read(self.node.input(slot))
+        if partial is None:
+            raise CannotFollow(f"its input {slot} is not known before it runs")
+        return [None if element is None else int(element) for element in partial.flat]
+
     # ---- labels in and out
 
     def input(self, slot: int) -> list[Label]:
@@ -149,6 +157,9 @@ class Operator:
         for axis, label in enumerate(labels):
             if label is not None and not (fits and shape is not None and shape[axis] == len(label)):
                 self.freeze(label, "the shape of its output is not what the rule expects" if fits else "the shape of its output is unknown")
+                label = None
+            if label is not None and len(label) == 1:
+                self.freeze(label, "the only index of an axis")
                 label = None
             made.append(label)
         self._walk.of[value] = made
@@ -203,12 +214,38 @@ class Operator:
 
     # ---- what must be rewritten when indices go
 
-    def follow_attribute(self, name: str, label: Label, scale: float = 1) -> None:
-        """The attribute is the size of the axis (times `scale`)."""
+    def follow_attribute(self, name: str, label: Label) -> None:
+        """The attribute is the size of the axis."""
         if label is not None:
-            self._walk.follow.append(FollowAttribute(self.node, name, label, scale))
+            self.follow(name, lambda left: len(left(label)))
 
-    def follow_size(self, slot: int, element: int, label: Label) -> None:
-        """Element `element` of the integer input `slot` is the size of the axis."""
+    def hold_attribute(self, name: str, value: AttributeValue) -> None:
+        """The attribute's default depends on a size that may change: state the value that it has now."""
+        if name not in self.node.attributes:
+            self.follow(name, lambda left: value)
+
+    def follow_sizes(self, place: int | str, sizes: Sequence[Size]) -> None:
+        """The list of ints holds sizes of axes, given by number or by the axis's label."""
+        if any(not isinstance(size, int) for size in sizes):
+            self.follow(place, lambda left: [size if isinstance(size, int) else len(left(size)) for size in sizes])
+
+    def follow_indices(self, place: int | str, label: Label, indices: np.ndarray[Any, Any]) -> None:
+        """The list of ints holds positions on the axis: those that stay are counted anew, the others go."""
         if label is not None:
-            self._walk.follow.append(FollowSizes(self.node, slot, element, label))
+            self.follow(place, lambda left: _counted_anew(left(label), len(label), indices))
+
+    def follow(
+        self,
+        place: int | str,
+        required: Callable[[Left], AttributeValue],
+        fits: Callable[[Sequence[int | None], Left], bool] | None = None,
+    ) -> None:
+        """The general form of the above; see `Follow`."""
+        self._walk.follow.append(Follow(self.node, place, required, fits))
+
+
+def _counted_anew(left: npt.NDArray[np.int64], size: int, indices: np.ndarray[Any, Any]) -> list[int]:
+    place = np.full(size, -1, np.int64)
+    place[left] = np.arange(len(left))
+    found = place[np.where(indices < 0, indices + size, indices)]
+    return [int(i) for i in found if i >= 0]

@@ -6,15 +6,17 @@ import os
 from pathlib import Path
 
 import onnx
-from onnx import AttributeProto, TensorProto
+from onnx import AttributeProto
 
 from ..errors import InvalidModelError
 from .external import DataFolder
 from .function import Function
 from .graph import Graph
 from .node import Node, Value
-from .tensors import ExternalTensor, ProtoTensor, Tensor
+from .scattered import find
+from .tensors import read_tensor
 
+_TENSOR_ATTRIBUTES = {AttributeProto.TENSOR, AttributeProto.TENSORS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS}
 _LISTS = ("node", "initializer", "sparse_initializer", "input", "output", "value_info")
 
 
@@ -26,7 +28,9 @@ def build_model(model: onnx.ModelProto, path: str | os.PathLike[str] | None = No
     graph.folder = folder if folder is not None else DataFolder(None if path is None else Path(path))
     graph.model.CopyFrom(model)
     graph.model.ClearField("graph")
-    graph.functions = tuple(Function(proto, model) for proto in model.functions)
+    graph.functions = tuple(Function(proto, model, graph.folder) for proto in model.functions)
+    for message in (*model.functions, *model.training_info):
+        find(message, graph.folder)
     build_graph(graph, model.graph)
     return graph
 
@@ -42,11 +46,14 @@ def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
         graph._inputs[value] = info
     for tensor in proto.initializer:
         value = _initializer(graph, tensor.name)
-        value.header, value.tensor = tensor, _tensor(graph, tensor)
+        value.header, value.tensor = tensor, read_tensor(tensor, graph.root.folder)
     for sparse in proto.sparse_initializer:
         _initializer(graph, sparse.values.name).sparse = sparse
+        find(sparse, graph.root.folder)
     written: list[tuple[onnx.NodeProto, Node, tuple[Value | None, ...]]] = []
     for message in proto.node:
+        _check_text(message.op_type, "operator")
+        _check_text(message.domain, "operator's domain")
         outputs = tuple(_define(graph, name, "output of a node") if name else None for name in message.output)
         written.append((message, graph.insert(message), outputs))
     for info in proto.value_info:
@@ -57,7 +64,7 @@ def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
     for message, node, outputs in written:
         node.outputs = outputs
         graph.connect(node, tuple(_resolve(graph, name, node) if name else None for name in message.input), outputs)
-        _build_subgraphs(graph, node)
+        build_subgraphs(graph, node)
     for info in proto.output:
         value = _resolve(graph, info.name, None)
         graph._outputs.append(value)
@@ -68,16 +75,16 @@ def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
             graph.nx.add_node(value)
 
 
-def _build_subgraphs(graph: Graph, node: Node) -> None:
+def build_subgraphs(graph: Graph, node: Node) -> None:
+    """Make graphs of the node's graph attributes, and edges of what they read from outside."""
     for attribute in node.proto.attribute:
-        if attribute.type == AttributeProto.GRAPH or attribute.HasField("g"):
+        if attribute.HasField("g"):
             protos = [attribute.g]
         elif attribute.type == AttributeProto.GRAPHS:
             protos = list(attribute.graphs)
         else:
-            if attribute.HasField("t") and attribute.t.data_location == TensorProto.EXTERNAL:
-                graph.root.folder.attributes = True
-                graph.root.folder.resolve(attribute.t)
+            if attribute.type in _TENSOR_ATTRIBUTES or attribute.HasField("t"):
+                find(attribute, graph.root.folder)
             continue
         subgraphs = []
         for proto in protos:
@@ -87,13 +94,20 @@ def _build_subgraphs(graph: Graph, node: Node) -> None:
             subgraphs.append(subgraph)
         node.subgraphs_by_attribute[attribute.name] = subgraphs
     if node.subgraphs_by_attribute:
+        graph._owners[node] = None
         graph.connect_captures(node)
 
 
 def _define(graph: Graph, name: str, what: str) -> Value:
+    _check_text(name, what)
     if name in graph._values:
         raise InvalidModelError(f"graph {graph.name!r} defines {name!r} twice, the second time as {what}; names must be unique (SSA form)")
     return graph.define(name)
+
+
+def _check_text(text: object, what: str) -> None:
+    if not isinstance(text, str):  # protobuf hands out bytes where a string is not UTF-8
+        raise InvalidModelError(f"the name {text!r} of an {what} is not UTF-8; the file is damaged")
 
 
 def _initializer(graph: Graph, name: str) -> Value:
@@ -102,12 +116,6 @@ def _initializer(graph: Graph, name: str) -> Value:
         value = _define(graph, name, "initializer")
     graph._initializers[value] = None
     return value
-
-
-def _tensor(graph: Graph, proto: onnx.TensorProto) -> Tensor:
-    if proto.data_location == TensorProto.EXTERNAL:
-        return ExternalTensor(proto, graph.root.folder.resolve(proto))
-    return ProtoTensor(proto)
 
 
 def _resolve(graph: Graph, name: str, reader: Node | None) -> Value:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import numpy_helper
 
 from .node import Value
-from .tensors import AnyArray, Tensor
+from .tensors import AnyArray, Tensor, read_tensor
 
 
 def constant(value: Value | None) -> AnyArray | None:
@@ -46,7 +45,9 @@ _SCALARS: dict[str, Any] = {"value_float": np.float32, "value_floats": np.float3
 def _dense(value: Value) -> AnyArray:
     sparse = value.sparse
     assert sparse is not None
-    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    assert value.graph is not None
+    folder = value.graph.root.folder
+    values, indices = read_tensor(sparse.values, folder).numpy(), read_tensor(sparse.indices, folder).numpy()
     dense = np.zeros(tuple(sparse.dims), values.dtype)
     if indices.ndim == 1:
         dense.reshape(-1)[indices] = values

@@ -10,6 +10,7 @@ from .graph import Graph
 from .infos import renamed, with_tensor_type
 from .node import Node, Value, names
 from .shapes import TensorType
+from .scattered import rewrite
 from .tensors import ExternalTensor, ProtoTensor, Tensor, inline, tensor_header
 
 # How a tensor is written: (tensor, the message it was loaded from or None, name) -> message.
@@ -37,6 +38,9 @@ def emit_model(graph: Graph, write: WriteTensor = inline_tensor) -> onnx.ModelPr
     if any(function.to_proto() is not function.proto for function in graph.functions):
         model.ClearField("functions")
         model.functions.extend(function.to_proto() for function in graph.functions)
+    if graph.folder.scattered:
+        for message in (*model.functions, *model.training_info):
+            rewrite(message, graph.folder, write)
     model.graph.CopyFrom(emit_graph(graph, write))
     return model
 
@@ -49,6 +53,8 @@ def emit_graph(graph: Graph, write: WriteTensor = inline_tensor, infos: bool = T
     for value in graph.initializers:
         if value.sparse is not None:
             proto.sparse_initializer.append(_renamed_sparse(value.sparse, value.name))
+            if graph.root.folder.scattered:
+                rewrite(proto.sparse_initializer[-1], graph.root.folder, write)
         else:
             assert value.tensor is not None
             proto.initializer.append(write(value.tensor, value.header, value.name))
@@ -89,8 +95,8 @@ def _in_file_order(graph: Graph) -> list[Node]:
 
 def _emit_node(node: Node, write: WriteTensor, infos: bool) -> onnx.NodeProto:
     assert node.graph is not None
-    external = node.graph.root.folder.attributes
-    if not (node.stale or node.subgraphs_by_attribute or external):
+    folder = node.graph.root.folder
+    if not (node.stale or node.subgraphs_by_attribute or folder.scattered):
         return node.proto
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
@@ -106,9 +112,8 @@ def _emit_node(node: Node, write: WriteTensor, infos: bool) -> onnx.NodeProto:
             attribute.graphs.extend(emit_graph(graph, write, infos) for graph in graphs)
         elif graphs is not None:
             attribute.g.CopyFrom(emit_graph(graphs[0], write, infos))
-        elif external and attribute.HasField("t") and attribute.t.data_location == onnx.TensorProto.EXTERNAL:
-            tensor = ExternalTensor(attribute.t, node.graph.root.folder.resolve(attribute.t))
-            attribute.t.CopyFrom(write(tensor, attribute.t, attribute.t.name))
+        elif folder.scattered:
+            rewrite(attribute, folder, write)
     return proto
 
 
@@ -154,11 +159,19 @@ def _downstream_of_edits(graph: Graph) -> set[Node | Value] | None:
 
 
 def _drop_orphan_annotations(graph: Graph, proto: onnx.GraphProto) -> None:
-    kept = [a for a in proto.quantization_annotation if a.tensor_name in graph._values]
+    kept = [a for a in proto.quantization_annotation if _is_defined(graph, a.tensor_name)]
     if len(kept) != len(proto.quantization_annotation):
         copies = [onnx.TensorAnnotation.FromString(a.SerializeToString()) for a in kept]
         del proto.quantization_annotation[:]
         proto.quantization_annotation.extend(copies)
+
+
+def _is_defined(graph: Graph | None, name: str) -> bool:
+    while graph is not None:
+        if name in graph.values:
+            return True
+        graph = graph.parent
+    return False
 
 
 def _renamed_tensor(proto: onnx.TensorProto, name: str) -> onnx.TensorProto:

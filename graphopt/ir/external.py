@@ -12,11 +12,13 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, BinaryIO
 
 import onnx
 
 from ..errors import ExternalDataError
 
+_CHUNK = 1 << 20
 _KNOWN_KEYS = {"location", "offset", "length", "checksum", "basepath"}
 
 
@@ -27,14 +29,14 @@ class DataFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
-            raise ExternalDataError(f"{where}: cannot open external data file {path}: {error.strerror}; put the file beside the model") from error
+            raise ExternalDataError(f"{where}: cannot open external data file {str(path)!r}: {error.strerror}; put the file beside the model") from error
         status = os.fstat(self._descriptor)
         self.path, self.size = path, status.st_size
         if not stat.S_ISREG(status.st_mode):
-            raise ExternalDataError(f"{where}: external data {path} is not a regular file")
+            raise ExternalDataError(f"{where}: external data {str(path)!r} is not a regular file")
         if status.st_nlink > 1:
             raise ExternalDataError(
-                f"{where}: external data file {path} has {status.st_nlink} hard links, so it may be a file of somewhere else; copy it instead of linking it"
+                f"{where}: external data file {str(path)!r} has {status.st_nlink} hard links, so it may be a file of somewhere else; copy it instead of linking it"
             )
 
     def view(self, offset: int, length: int) -> memoryview:
@@ -42,8 +44,29 @@ class DataFile:
         if length == 0:
             return memoryview(b"")
         start = offset - offset % mmap.ALLOCATIONGRANULARITY
-        mapped = mmap.mmap(self._descriptor, offset - start + length, access=mmap.ACCESS_READ, offset=start)
+        try:
+            mapped = mmap.mmap(self._descriptor, offset - start + length, access=mmap.ACCESS_READ, offset=start)
+        except ValueError as error:  # mmap checks the size: reading beyond the end of a mapped file would end the process
+            raise ExternalDataError(f"external data file {str(self.path)!r} was cut off after it was loaded; load the model again") from error
         return memoryview(mapped)[offset - start :]
+
+    def is_at(self, path: Path) -> bool:
+        """Whether `path` is this very file, or one of the same contents; what was opened may have been replaced or removed since."""
+        try:
+            there, here = path.stat(), os.fstat(self._descriptor)
+            if os.path.samestat(there, here):
+                return True
+            if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1 or there.st_size != here.st_size:
+                return False
+            with open(path, "rb") as file:
+                return all(file.read(_CHUNK) == os.pread(self._descriptor, _CHUNK, offset) for offset in range(0, self.size, _CHUNK))
+        except OSError:
+            return False
+
+    def copy_to(self, file: BinaryIO) -> None:
+        """Write the whole contents to `file`."""
+        for offset in range(0, self.size, _CHUNK):
+            file.write(os.pread(self._descriptor, _CHUNK, offset))
 
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
@@ -69,7 +92,7 @@ class DataFolder:
     def __init__(self, model: Path | None) -> None:
         self._files: dict[str, DataFile] = {}
         self.ranges: set[DataRange] = set()  # every range that was asked for
-        self.attributes = False  # whether a node's attribute has external data
+        self.scattered = False  # whether tensors other than initializers have external data
         if model is None:
             self._folder, self._allowed = None, []
             return
@@ -82,12 +105,14 @@ class DataFolder:
         Raises ExternalDataError for a location that leaves the folder or numbers that leave the file.
         """
         where = f"tensor {proto.name!r}"
-        entries: dict[str, str] = {}
+        entries: dict[str, Any] = {}
         for entry in proto.external_data:
             if entry.key not in _KNOWN_KEYS:
                 raise ExternalDataError(f"{where}: unknown external data key {entry.key!r}; ONNX knows {', '.join(sorted(_KNOWN_KEYS))}")
             entries[entry.key] = entry.value
         location = entries.get("location", "")
+        if not isinstance(location, str):  # protobuf hands out bytes where a string is not UTF-8
+            raise ExternalDataError(f"{where}: external data location {location!r} is not UTF-8")
         if not location:
             raise ExternalDataError(f"{where}: external data has no location; export the model again")
         if location not in self._files:
@@ -112,12 +137,12 @@ class DataFolder:
         real = Path(os.path.realpath(self._folder / path))
         if not any(real.is_relative_to(folder) for folder in self._allowed):
             raise ExternalDataError(
-                f"{where}: external data {location!r} is a link to {real}, outside the model's folder {self._allowed[0]}; copy the file into the folder"
+                f"{where}: external data {location!r} is a link to {str(real)!r}, outside the model's folder {str(self._allowed[0])!r}; copy the file into the folder"
             )
         return real
 
 
-def _whole_number(entries: dict[str, str], key: str, default: int, where: str) -> int:
+def _whole_number(entries: dict[str, Any], key: str, default: int, where: str) -> int:
     text = entries.get(key)
     if text is None:
         return default

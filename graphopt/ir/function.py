@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import onnx
 
+from .external import DataFolder
 from .graph import Graph
 
 
 class Function:
     """A function of the model; its body becomes a `Graph` when it is first asked for."""
 
-    def __init__(self, proto: onnx.FunctionProto, model: onnx.ModelProto) -> None:
+    def __init__(self, proto: onnx.FunctionProto, model: onnx.ModelProto, folder: DataFolder) -> None:
         self.proto = proto
+        self._folder = folder
         self._ir_version = model.ir_version
         self._body: Graph | None = None
 
@@ -27,6 +29,7 @@ class Function:
             from .build import build_graph
 
             body = Graph()
+            body.folder = self._folder
             body.model.ir_version = self._ir_version
             body.model.opset_import.extend(self.proto.opset_import)
             message = onnx.GraphProto(name=self.proto.name)

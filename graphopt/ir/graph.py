@@ -51,6 +51,7 @@ class Graph:
         self._outputs: list[Value] = []
         self._output_infos: list[onnx.ValueInfoProto] = []
         self._initializers: dict[Value, None] = {}
+        self._owners: dict[Node, None] = {}  # the nodes that have subgraphs
         self._node_count = 0
         self._nodes: tuple[Node, ...] | None = None
         self._types: tuple[int, dict[Value, TensorType]] | None = None
@@ -229,8 +230,12 @@ class Graph:
         for value in read:
             self._check_in_scope(value)
         written = list(outputs)
-        for output in written:
+        for output in filter(None, written):
             self._check_free(output)
+        if len(set(filter(None, written))) < len(list(filter(None, written))):
+            raise EditError(f"a node cannot write one value twice: {written}")
+        if at is not None:
+            self._check_mine(at)
         proto = onnx.NodeProto(op_type=op_type, name=name, domain=domain)
         proto.attribute.extend(make_attribute(key, value) for key, value in (attributes or {}).items())
         before = [v.producer.order for v in read if v is not None and v.producer is not None and v.producer.graph is self]
@@ -239,15 +244,22 @@ class Graph:
         node.owns_proto = node.stale = True
         self._connect_outputs(node, tuple(self.define(output) if output else None for output in written))
         self._connect_inputs(node, read)
+        if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in proto.attribute):
+            from .build import build_subgraphs
+
+            build_subgraphs(self, node)
         self.touch(node)
         return node
 
     def add_initializer(self, name: str, contents: npt.ArrayLike | Tensor) -> Value:
         """Add an initializer. Raises EditError for a name that is taken."""
         self._check_free(name)
+        contents = as_tensor(contents)
         value = self.define(name)
-        value.tensor = as_tensor(contents)
+        value.tensor = tensor = as_tensor(contents)
         self._initializers[value] = None
+        if self.ir_version < 4 and self.parent is None:  # where every initializer is listed as an input too
+            value.info = self._inputs[value] = with_tensor_type(onnx.ValueInfoProto(name=name), tensor.elem_type, tensor.shape)
         self.touch(value)
         return value
 
@@ -255,6 +267,8 @@ class Graph:
         """Make `node` read `value` in `slot`; slots up to it are filled with absent inputs, absent ones at the end are dropped."""
         self._check_mine(node)
         self._check_in_scope(value)
+        if slot < 0:
+            raise EditError(f"node {node.label} has no input slot {slot}")
         inputs = [*node.inputs, *[None] * (slot + 1 - len(node.inputs))]
         inputs[slot] = value
         while inputs and inputs[-1] is None and slot == len(inputs) - 1:
@@ -268,9 +282,10 @@ class Graph:
     def set_attribute(self, node: Node, name: str, value: AttributeValue | None) -> None:
         """Set an attribute, or delete it with None. Subgraphs are changed in place instead."""
         self._check_mine(node)
-        if name in node.subgraphs_by_attribute:
-            raise EditError(f"attribute {name!r} of node {node.label} is a subgraph; change the subgraph itself")
         made = None if value is None else make_attribute(name, value)
+        graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        if name in node.subgraphs_by_attribute or (made is not None and made.type in graphs):
+            raise EditError(f"attribute {name!r} of node {node.label} is a subgraph; change the subgraph itself, or add a new node")
         proto = node.own_proto()
         place = next((i for i, attribute in enumerate(proto.attribute) if attribute.name == name), None)
         if made is not None and place is not None:
@@ -292,10 +307,20 @@ class Graph:
         self.touch(value)
 
     def replace_uses(self, old: Value, new: Value) -> None:
-        """Make every node, in subgraphs too, read `new` where it read `old`. Raises EditError where `old` is a graph output."""
-        if old in self._outputs:
-            raise EditError(f"{old.name!r} is an output of graph {self.name!r}; its readers cannot all be moved")
+        """Make every node, in subgraphs too, read `new` where it read `old`. Raises EditError where `old` is a graph output.
+
+        A subgraph that hands out `old`, a value around it, hands out `new`.
+        """
+        self._check_in_scope(old)
         self._check_in_scope(new)
+        if old in self._outputs:
+            if old.graph is self:
+                raise EditError(f"{old.name!r} is an output of graph {self.name!r}; its readers cannot all be moved")
+            self._outputs = [new if value is old else value for value in self._outputs]
+            self.nx.add_node(new)
+            self._drop_unused_outer([old])
+            self._captures_changed()
+            self.touch(self.owner)
         for node in dict.fromkeys(node for node, _ in self.consumers(old)):
             for graph in node.subgraphs:
                 if old in graph.nx:
@@ -342,19 +367,21 @@ class Graph:
             if value is not None:
                 self._forget(value)
         self.edited.discard(node)
+        self._owners.pop(node, None)
         node.graph = None
         self._drop_unused_outer([*node.inputs, *captured])
         self._nodes = None
         self.touch(None)
 
     def remove_initializer(self, value: Value) -> None:
-        """Remove an initializer. Raises EditError while it is used, is a graph input, or is pinned."""
+        """Remove an initializer. Raises EditError while it is used, is a graph input (of its own right: from IR 4 on), or is pinned."""
         if value not in self._initializers:
             raise EditError(f"{value.name!r} is not an initializer of graph {self.name!r}")
-        if value in self._inputs:
+        if value in self._inputs and self.ir_version >= 4:
             raise EditError(f"initializer {value.name!r} is also an input of graph {self.name!r}; inputs are part of the interface")
         self._check_unused(value)
         del self._initializers[value]
+        self._inputs.pop(value, None)
         self._forget(value)
         self.touch(None)
 
@@ -418,9 +445,12 @@ class Graph:
 
     def connect_captures(self, node: Node) -> None:
         """Make the node's capture edges those of its subgraphs."""
-        self.nx.remove_edges_from([(v, node, k) for v, _, k in self.nx.in_edges(node, keys=True) if k < 0])
+        old = [(v, node, k) for v, _, k in self.nx.in_edges(node, keys=True) if k < 0]
+        self.nx.remove_edges_from(old)
         for place, value in enumerate(node.captures):
             self.nx.add_edge(value, node, -1 - place)
+        self._nodes = None
+        self._drop_unused_outer(value for value, _, _ in old)
 
     def _connect_inputs(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         node.inputs = inputs
@@ -471,15 +501,27 @@ class Graph:
         while graphs:
             graph = graphs.pop()
             taken.update(graph._values)
-            graphs.extend(sub for vertex in graph.nx if isinstance(vertex, Node) for sub in vertex.subgraphs)
+            graphs.extend(graph._inner())
         return taken
 
+    def _inner(self) -> Iterator[Graph]:
+        return (graph for node in self._owners for graph in node.subgraphs)
+
     def _check_free(self, name: str) -> None:
-        graph: Graph | None = self
-        while graph is not None:
+        """ONNX wants a name defined once in a graph, the graphs around it and those inside it; two branches may share one."""
+        if not name:
+            raise EditError("a value needs a name; an absent one is None")
+        graphs = [self]
+        while graphs:
+            graph = graphs.pop()
             if name in graph._values:
                 raise EditError(f"the name {name!r} is taken in graph {graph.name!r}; unique_name() finds a free one")
-            graph = graph.parent
+            graphs.extend(graph._inner())
+        around = self.parent
+        while around is not None:
+            if name in around._values:
+                raise EditError(f"the name {name!r} is taken in graph {around.name!r}; unique_name() finds a free one")
+            around = around.parent
 
     def _check_mine(self, node: Node) -> None:
         if node.graph is not self:

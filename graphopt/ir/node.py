@@ -10,7 +10,7 @@ import onnx
 from onnx import AttributeProto, helper
 
 from ..errors import EditError
-from .tensors import ArrayTensor, ExternalTensor, ProtoTensor, Tensor
+from .tensors import ArrayTensor, ProtoTensor, Tensor, read_tensor
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -146,10 +146,7 @@ class Node:
         return helper.get_attribute_value(attribute)
 
     def _attribute_tensor(self, proto: onnx.TensorProto) -> Tensor:
-        if proto.data_location == onnx.TensorProto.EXTERNAL:
-            assert self.graph is not None
-            return ExternalTensor(proto, self.graph.root.folder.resolve(proto))
-        return ProtoTensor(proto)
+        return ProtoTensor(proto) if self.graph is None else read_tensor(proto, self.graph.root.folder)
 
     def __repr__(self) -> str:
         return f"Node({self.label})"

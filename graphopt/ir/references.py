@@ -26,10 +26,7 @@ def pinned_names(graph: Graph) -> set[str]:
 
 def rename(graph: Graph, value: Value, old: str, new: str) -> None:
     """Make everything that refers to `value` of `graph` by its old name use the new one, and mark its nodes for writing anew."""
-    for annotation in graph.message.quantization_annotation:
-        if annotation.tensor_name == old:
-            annotation.tensor_name = new
-        _rename_entries(annotation.quant_parameter_tensor_names, old, new, keys=False)
+    _rename_in_annotations(graph, old, new)
     if graph.parent is None:
         for training in graph.model.training_info:
             _rename_entries(training.initialization_binding, old, new, keys=True)
@@ -52,7 +49,16 @@ def _rename_in_nodes(graph: Graph, value: Value, old: str, new: str) -> None:
                         spec.tensor_name = new
         for subgraph in node.subgraphs:
             if value in subgraph.nx:
+                if old not in subgraph.values:
+                    _rename_in_annotations(subgraph, old, new)
                 _rename_in_nodes(subgraph, value, old, new)
+
+
+def _rename_in_annotations(graph: Graph, old: str, new: str) -> None:
+    for annotation in graph.message.quantization_annotation:
+        if annotation.tensor_name == old:
+            annotation.tensor_name = new
+        _rename_entries(annotation.quant_parameter_tensor_names, old, new, keys=False)
 
 
 def _rename_entries(entries: Iterable[onnx.StringStringEntryProto], old: str, new: str, keys: bool) -> None:

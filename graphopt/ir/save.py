@@ -11,7 +11,6 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,9 +20,11 @@ from google.protobuf.message import EncodeError
 
 from ..errors import OutputError, UnsupportedError
 from .emit import emit_model, inline_tensor, reference_tensor
+from .external import DataFile
 from .files import atomic_file, write_atomically
 from .graph import Graph
 from .node import Node
+from .scattered import scattered
 from .tensors import ExternalTensor, Tensor, tensor_header
 
 _LARGEST_MESSAGE = 2**31 - 2**26  # protobuf's limit, less room for everything but the tensors
@@ -40,9 +41,8 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
     try:
         if not graph.folder.ranges and sum(t.nbytes for t in _tensors(graph)) <= _LARGEST_MESSAGE:
             _write_model(target, emit_model(graph))
-        elif _is_untouched(graph) and (keep := _files_to_bring(graph, target.parent)) is not None:
-            _bring_files(keep, target.parent)
-            _write_model(target, emit_model(graph, _keep_external))
+        elif _is_untouched(graph) and (bring := _files_to_bring(graph, target.parent)) is not None:
+            _save_with_old_data(graph, target, bring)
         else:
             _save_with_new_data(graph, target)
     except OSError as error:
@@ -50,43 +50,55 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
 
 
 def _tensors(graph: Graph) -> Iterator[Tensor]:
-    """Every initializer's tensor, of the subgraphs too, and every attribute's that lies in external data."""
+    """Every initializer's tensor, of the subgraphs too."""
     for value in graph.initializers:
         if value.tensor is not None:
             yield value.tensor
     for vertex in graph.nx:
         if isinstance(vertex, Node):
-            if graph.root.folder.attributes:
-                yield from (t for t in vertex.attributes.values() if isinstance(t, ExternalTensor))
             for subgraph in vertex.subgraphs:
                 yield from _tensors(subgraph)
 
 
 def _is_untouched(graph: Graph) -> bool:
     """Whether exactly the external data that was loaded is still used."""
-    return {t.data for t in _tensors(graph) if isinstance(t, ExternalTensor)} == graph.folder.ranges
+    used = {t.data for t in _tensors(graph) if isinstance(t, ExternalTensor)}
+    if graph.folder.scattered:
+        used |= {t.data for t in scattered(graph)}
+    return used == graph.folder.ranges
 
 
-def _files_to_bring(graph: Graph, folder: Path) -> dict[Path, Path] | None:
-    """Data files to copy into `folder`, as destination → source; None where another file has one of their names."""
-    bring: dict[Path, Path] = {}
+def _files_to_bring(graph: Graph, folder: Path) -> dict[Path, DataFile] | None:
+    """Data files to copy into `folder`, by destination; None where another file has one of their names."""
+    bring: dict[Path, DataFile] = {}
     root = Path(os.path.realpath(folder))
     for data in graph.folder.ranges:
         destination = folder / data.location
         if os.path.lexists(destination):
             # The very file, and inside the folder, so that a load from there finds it as well.
-            if not (destination.exists() and destination.samefile(data.file.path) and Path(os.path.realpath(destination)).is_relative_to(root)):
+            if not (data.file.is_at(destination) and Path(os.path.realpath(destination)).is_relative_to(root)):
                 return None
         else:
-            bring[destination] = data.file.path
+            bring[destination] = data.file
     return bring
 
 
-def _bring_files(files: dict[Path, Path]) -> None:
-    for destination, source in files.items():
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with open(source, "rb") as data, atomic_file(destination) as copy:
-            shutil.copyfileobj(data, copy, 1 << 20)
+def _save_with_old_data(graph: Graph, target: Path, bring: dict[Path, DataFile]) -> None:
+    brought: list[Path] = []
+    try:
+        for destination, data in bring.items():
+            if destination.parent != target.parent:
+                target.parent.stat()  # a folder of the data may be made, the model's own may not
+                destination.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(destination) as copy:
+                data.copy_to(copy)
+            brought.append(destination)
+        _write_model(target, emit_model(graph, _keep_external))
+    except BaseException:
+        for path in brought:
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def _keep_external(tensor: Tensor, header: onnx.TensorProto | None, name: str) -> onnx.TensorProto:
@@ -107,6 +119,7 @@ def _save_with_new_data(graph: Graph, target: Path) -> None:
             return _external_proto(tensor, header, name, data_path.name, start)
 
         model = emit_model(graph, write)
+        written = file.tell() > 0
     try:
         replaced = _old_data_files(target, data_path)
         _write_model(target, model)
@@ -114,7 +127,7 @@ def _save_with_new_data(graph: Graph, target: Path) -> None:
         with suppress(OSError):
             data_path.unlink()
         raise
-    for old in replaced:
+    for old in replaced if written else (*replaced, data_path):  # no weight was large enough
         with suppress(OSError):
             old.unlink()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from ..errors import InvalidModelError
 from .graph import Graph
 from .integers import IntegerEvaluator
 from .node import Node, Value, names
@@ -85,13 +87,20 @@ def _skeleton(graph: Graph) -> onnx.ModelProto:
     model.CopyFrom(graph.model)
     model.ClearField("training_info")
     model.graph.CopyFrom(emit_graph(graph, _without_large_contents, infos=False))
+    if graph.ir_version >= 4:  # what can be overridden when the model is run says nothing about shapes
+        inputs = {info.name for info in model.graph.input}
+        fixed = [tensor for tensor in model.graph.initializer if tensor.name not in inputs]
+        if len(fixed) < len(model.graph.initializer):
+            del model.graph.initializer[:]
+            model.graph.initializer.extend(fixed)
     return model
 
 
 def _without_large_contents(tensor: Tensor, header: TensorProto | None, name: str) -> TensorProto:
     bare = tensor_header(None, tensor, name)
-    if tensor.size <= _LARGEST_SHAPE:
-        return inline(bare, tensor)
+    if tensor.size <= _LARGEST_SHAPE and tensor.elem_type != TensorProto.STRING:
+        with suppress(InvalidModelError):
+            return inline(bare, tensor)
     bare.data_location = TensorProto.EXTERNAL
     bare.external_data.add(key="location", value="not-read-by-shape-inference")
     return bare

@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import EditError, InvalidModelError
-from .external import DataRange
+from .external import DataFolder, DataRange
 
 AnyArray = npt.NDArray[Any]
 
@@ -27,6 +27,9 @@ _PACKED_BITS = {
     getattr(onnx.TensorProto, "FLOAT6E2M3", -3): 6,
     getattr(onnx.TensorProto, "FLOAT6E3M2", -4): 6,
 }
+
+
+_KNOWN_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
 
 
 class Tensor(ABC):
@@ -110,9 +113,19 @@ class ProtoTensor(Tensor):
 
     def numpy(self) -> AnyArray:
         try:
+            if self.elem_type == onnx.TensorProto.STRING:  # onnx would decode them, but they need not be UTF-8
+                strings = np.empty(len(self.proto.string_data), dtype=object)
+                strings[:] = list(self.proto.string_data)
+                return strings.reshape(self.shape)
             return numpy_helper.to_array(self.proto)
-        except (ValueError, TypeError) as error:
-            raise InvalidModelError(f"initializer {self.proto.name!r} cannot be read: {error}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidModelError(f"tensor {self.proto.name!r} cannot be read: {error}") from error
+
+    @property
+    def nbytes(self) -> int:
+        if self.elem_type not in _KNOWN_TYPES:  # of a later ONNX, or undefined: kept as it is
+            return self.proto.ByteSize()
+        return super().nbytes
 
 
 class ExternalTensor(Tensor):
@@ -120,6 +133,10 @@ class ExternalTensor(Tensor):
 
     def __init__(self, proto: onnx.TensorProto, data: DataRange) -> None:
         self.elem_type, self.shape, self.proto, self.data = proto.data_type, tuple(proto.dims), proto, data
+        if self.elem_type not in _KNOWN_TYPES or any(size < 0 for size in self.shape):
+            raise InvalidModelError(
+                f"tensor {proto.name!r} has element type {self.elem_type} and shape {list(self.shape)}; external data cannot hold that"
+            )
         if data.length != self.nbytes:
             raise InvalidModelError(
                 f"tensor {proto.name!r} of shape {list(self.shape)} needs {self.nbytes} bytes, but its external data entry gives {data.length}; "
@@ -135,6 +152,13 @@ class ExternalTensor(Tensor):
             inline = onnx.TensorProto(dims=self.shape, data_type=self.elem_type, raw_data=bytes(view))
             return numpy_helper.to_array(inline)
         return np.frombuffer(view, dtype=helper.tensor_dtype_to_np_dtype(self.elem_type)).reshape(self.shape)
+
+
+def read_tensor(proto: onnx.TensorProto, folder: DataFolder) -> Tensor:
+    """The contents that `proto` holds or, in external data, names. Raises ExternalDataError."""
+    if proto.data_location == onnx.TensorProto.EXTERNAL:
+        return ExternalTensor(proto, folder.resolve(proto))
+    return ProtoTensor(proto)
 
 
 def as_tensor(contents: npt.ArrayLike | Tensor) -> Tensor:

@@ -1,5 +1,19 @@
 """Channel rules of ONNX's operators, one family per module. Importing this package registers them."""
 
-from . import conv, elementwise, matmul, normalization, pool, reshape, stack
+from . import attention, conv, elementwise, matmul, normalization, pool, quantize, recurrent, reduce, reshape, shape, spatial, stack
 
-__all__ = ["conv", "elementwise", "matmul", "normalization", "pool", "reshape", "stack"]
+__all__ = [
+    "attention",
+    "conv",
+    "elementwise",
+    "matmul",
+    "normalization",
+    "pool",
+    "quantize",
+    "recurrent",
+    "reduce",
+    "reshape",
+    "shape",
+    "spatial",
+    "stack",
+]

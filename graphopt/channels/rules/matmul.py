@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..labels import Label
-from ..operator import Operator, Shape, channel_rule
+from ..operator import CannotFollow, Operator, Shape, channel_rule
 
 
 @channel_rule("", "MatMul")
@@ -54,3 +54,27 @@ def gemm(op: Operator) -> None:
                 zero = False  # a bias that is broadcast over the axis stays
         zero = zero and op.is_zero(2)
     op.output(out, zero=zero)
+
+
+@channel_rule("", "Einsum")
+def einsum(op: Operator) -> None:
+    """Axes with the same letter equal each other; letters that the output lacks are summed over."""
+    equation = op.attribute("equation").replace(" ", "")
+    if "..." in equation or "->" not in equation:
+        raise CannotFollow("its equation has an ellipsis or no output")
+    left, right = equation.split("->")
+    terms = left.split(",")
+    label: dict[str, Label] = {}
+    carriers: dict[str, list[int]] = {}
+    for slot, letters in enumerate(terms):
+        shape = op.shape(slot)
+        for axis, (letter, own) in enumerate(zip(letters, op.input(slot), strict=True)):
+            if shape[axis] == 1:
+                continue  # broadcast where the letter is larger elsewhere
+            label[letter] = op.equate(label[letter], own) if letter in label else own
+            carriers.setdefault(letter, []).append(slot)
+    for letter, slots in carriers.items():
+        if letter not in right and not any(op.is_zero(slot) for slot in slots):
+            op.inexact(label[letter], "sums over entries that are not zero when their weights are")
+    zero = all(label[x] is None or any(op.is_zero(slot) for slot in carriers[x]) for x in right if x in label)
+    op.output([label.get(letter) for letter in right], zero=zero)

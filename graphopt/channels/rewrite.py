@@ -1,0 +1,180 @@
+"""What states a size says something else after a cut: attributes, shape constants, and what the model computes from its own shapes.
+
+The integers that a model computes are evaluated before and after the cut. An input that a rule follows must come to what the rule
+requires: where the model's own computation does, it is left alone; otherwise the input is replaced by a constant. Anything else that
+reads such an integer (a scale 1/sqrt(d) computed from a shape, say) belongs to the function and keeps the value that it had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value
+from .labels import Label
+from .operator import Follow, Left, Walk
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
+
+Partial = npt.NDArray[np.object_]
+
+
+def rewrite(analysis: Analysis, removed: npt.NDArray[np.bool_]) -> None:
+    """Rewrite attributes and integer inputs of the analysed graph, whose weights have just been cut, and drop nodes that this makes idle."""
+    graph = analysis.graph
+
+    def left(label: Label) -> npt.NDArray[np.int64]:
+        assert label is not None
+        resolved = analysis.resolve(label)
+        return np.arange(len(label)) if resolved is None else np.flatnonzero(~removed[resolved].any(axis=1))
+
+    before = _integers(graph, analysis.types)
+    after = _integers(graph, _types_after(analysis, left))
+    followed: set[tuple[Node, int]] = set()
+    idle: list[Value] = []
+    for follow in analysis.follow:
+        if isinstance(follow.place, str):
+            _rewrite_attribute(graph, follow, follow.required(left))
+        else:
+            followed.add((follow.node, follow.place))
+            idle += _rewrite_input(graph, follow, left, after)
+    for node, slot, value in _other_readers(graph, before, followed):
+        if _differs(before[value], after.get(value)):
+            idle += _set_constant(graph, node, slot, before[value].astype(np.int64), analysis.types[value].elem_type)
+    _remove_idle(graph, idle)
+
+
+def freeze_unrewritable(walk: Walk) -> None:
+    """Freeze the labels whose sizes reach a reader that would see a change that cannot be undone by a constant.
+
+    That is the case where the integer that is read is not known in full, or is a graph output. Whether it would change is found by
+    evaluating the integers with every labelled size made different.
+    """
+    graph = walk.graph
+    sized = [node for node in graph.nodes if node.op_type in ("Shape", "Size") and not node.domain]
+    if not any(label is not None for node in sized for value in node.inputs if value is not None for label in walk.of.get(value, [])):
+        return
+    strange = {
+        value: TensorType(known.elem_type, _strange(known.shape, walk.of.get(value))) if known.shape is not None else known
+        for value, known in walk.types.items()
+    }
+    before, after = walk.integers.partial, _integers(graph, strange)
+    followed = {(follow.node, follow.place) for follow in walk.follow if isinstance(follow.place, int)}
+    for node, slot, value in _other_readers(graph, before, followed):
+        unknown = any(element is None for element in before[value].flat)
+        if (unknown or slot < 0) and _differs(before[value], after.get(value)):
+            walk.labels.where = node.label
+            _freeze_upstream(walk, value, "reads a size of it that is not known before it runs")
+    for value in graph.outputs:
+        if value in before and _differs(before[value], after.get(value)):
+            walk.labels.where = f"output {value.name!r}"
+            _freeze_upstream(walk, value, "a graph output states its size")
+
+
+def _strange(shape: tuple[int | str | None, ...], labels: list[Label] | None) -> tuple[int | str | None, ...]:
+    if not labels:
+        return shape
+    return tuple(size if label is None else 1_000_003 + len(label) for size, label in zip(shape, labels, strict=True))
+
+
+def _freeze_upstream(walk: Walk, value: Value, why: str) -> None:
+    """Freeze the labels of everything whose size `value` is computed from."""
+    stack, seen = [value], {value}
+    while stack:
+        producer = stack.pop().producer
+        if producer is None:
+            continue
+        for source in producer.inputs:
+            if source is None:
+                continue
+            if producer.op_type in ("Shape", "Size") and not producer.domain:
+                for label in walk.of.get(source, []):
+                    walk.labels.freeze(label, why)
+            elif source not in seen:
+                seen.add(source)
+                stack.append(source)
+
+
+def _integers(graph: Graph, types: dict[Value, TensorType]) -> dict[Value, Partial]:
+    evaluator = IntegerEvaluator(types)
+    for node in graph.nodes:
+        evaluator.visit(node)
+        for value in node.inputs:
+            evaluator.read(value)
+    return evaluator.partial
+
+
+def _types_after(analysis: Analysis, left: Left) -> dict[Value, TensorType]:
+    types = dict(analysis.types)
+    for value, labels in analysis.labels.items():
+        known = types.get(value)
+        if known is not None and known.shape is not None and any(label is not None for label in labels):
+            shape = tuple(size if label is None else len(left(label)) for size, label in zip(known.shape, labels, strict=True))
+            types[value] = TensorType(known.elem_type, shape)
+    return types
+
+
+def _other_readers(graph: Graph, integers: dict[Value, Partial], followed: set[tuple[Node, int]]) -> Iterator[tuple[Node, int, Value]]:
+    """(node, slot, value) where a computed integer is read, other than by the computation of integers or by an input that a rule follows."""
+    for value in integers:
+        if value.producer is None or value.producer.op_type == "Constant":
+            continue
+        for node, slot in graph.consumers(value):
+            computes = bool(node.outputs) and node.outputs[0] in integers and slot >= 0
+            if not computes and (node, slot) not in followed:
+                yield node, slot, value
+
+
+def _differs(before: Partial, after: Partial | None) -> bool:
+    return after is None or before.shape != after.shape or bool((before != after).any())
+
+
+def _rewrite_attribute(graph: Graph, follow: Follow, required: AttributeValue | None) -> None:
+    assert isinstance(follow.place, str)
+    if follow.node.attributes.get(follow.place) != required:
+        graph.set_attribute(follow.node, follow.place, required)
+
+
+def _rewrite_input(graph: Graph, follow: Follow, left: Left, after: dict[Value, Partial]) -> list[Value]:
+    assert isinstance(follow.place, int)
+    required = [int(size) for size in follow.required(left)]
+    value = follow.node.input(follow.place)
+    current = after.get(value) if value is not None else None
+    if value is not None and current is None and (stated := graph.constant(value)) is not None:
+        current = stated.astype(object)
+    if current is not None:
+        elements = [None if element is None else int(element) for element in current.flat]
+        if follow.fits(elements, left) if follow.fits is not None else elements == required:
+            return []
+    elem_type = value.tensor.elem_type if value is not None and value.tensor is not None else 7
+    return _set_constant(graph, follow.node, follow.place, np.array(required, np.int64), elem_type)
+
+
+def _set_constant(graph: Graph, node: Node, slot: int, contents: npt.NDArray[np.int64], elem_type: int) -> list[Value]:
+    """Let the node read a new constant; the answer is what it read before, which may be idle now."""
+    old = node.input(slot)
+    hint = old.name if old is not None else f"{node.output().name}_{slot}"
+    dtype = np.int32 if elem_type == 6 else np.int64
+    graph.set_input(node, slot, graph.add_initializer(graph.unique_name(f"{hint}_cut"), contents.astype(dtype)))
+    return [old] if old is not None else []
+
+
+def _remove_idle(graph: Graph, values: list[Value]) -> None:
+    """Remove what nobody reads any more, up from `values`."""
+    stack = list(values)
+    while stack:
+        value = stack.pop()
+        if value.graph is not graph or graph.consumers(value) or graph.is_output(value) or graph.pinned(value):
+            continue
+        node = value.producer
+        if node is None:
+            if value.is_initializer and not graph.is_input(value):
+                graph.remove_initializer(value)
+        elif not any(v is not None and (graph.consumers(v) or graph.is_output(v)) for v in node.outputs):
+            inputs = [v for v in node.inputs if v is not None]
+            graph.remove(node)
+            stack += inputs
