@@ -1,0 +1,37 @@
+"""Makes ONNX models faster for a device.
+
+    graph = graphopt.load("model.onnx")
+    run = graphopt.run(graph, "fuse-bn,prune-channels{ratio=0.3}")
+    graphopt.save(run.graph, "smaller.onnx")
+
+`optimize` searches for the pipeline by itself, `Pass` is what passes of your own derive from.
+"""
+
+from graphopt import errors
+from graphopt.errors import GraphoptError, UnsupportedError
+from graphopt.ir import ArrayTensor, Graph, LazyTensor, Node, Tensor, TensorType, Value, load, save, verify
+from graphopt.pipeline import Context, Pass, PassResult, Skip, parameter, surgeon_pass
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArrayTensor",
+    "Context",
+    "Graph",
+    "GraphoptError",
+    "LazyTensor",
+    "Node",
+    "Pass",
+    "PassResult",
+    "Skip",
+    "Tensor",
+    "TensorType",
+    "UnsupportedError",
+    "Value",
+    "errors",
+    "load",
+    "parameter",
+    "save",
+    "surgeon_pass",
+    "verify",
+]
