@@ -5,7 +5,7 @@ from .criteria import CRITERIA, score
 from .cut import cut, sliced, without_emptied
 from .groups import ChannelGroup, Member
 from .operator import CannotFollow, Operator, channel_rule, supported_operators
-from .plan import aligned_count, best_units, is_ignored
+from .plan import aligned_count, best_units, global_ratios, is_ignored, names_group
 
 __all__ = [
     "CRITERIA",
@@ -19,7 +19,9 @@ __all__ = [
     "best_units",
     "channel_rule",
     "cut",
+    "global_ratios",
     "is_ignored",
+    "names_group",
     "score",
     "sliced",
     "supported_operators",

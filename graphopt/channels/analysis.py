@@ -11,7 +11,7 @@ from ..ir import Graph, IntegerEvaluator, Node, TensorType, Value
 from . import rules as _rules  # noqa: F401  registers ONNX's operators
 from .groups import ChannelGroup, Ties, find_groups
 from .labels import Label, Labels
-from .operator import CannotFollow, Follow, Operator, Walk, rule_for
+from .operator import CannotFollow, Follow, Operator, Read, Walk, rule_for
 from .rewrite import freeze_unrewritable
 from .units import UnitTable
 
@@ -28,6 +28,7 @@ class Analysis:
     groups: tuple[ChannelGroup, ...]
     table: UnitTable
     weights: dict[Value, list[Label]]  # labels of initializers and Constant nodes, resolved
+    shared: dict[Value, dict[tuple[Node, int], list[Label]]]  # the same for vectors with several readers, by (reader, slot)
     types: dict[Value, TensorType]
     labels: dict[Value, list[Label]]  # labels of all values, as they were found
     follow: tuple[Follow, ...]
@@ -51,13 +52,22 @@ def analyse(graph: Graph) -> Analysis:
     types = dict(graph.types())
     walk = Walk(graph, Labels(table), types, IntegerEvaluator(types))
     weights: dict[Value, None] = {}
+    shared: dict[Value, dict[tuple[Node, int], list[Label]]] = {}
 
-    def read(value: Value) -> list[Label]:
-        if value not in walk.of:
-            walk.of[value] = _fresh(walk, value)
-            if any(label is not None for label in walk.of[value]):
-                weights[value] = None
+    def read(value: Value, reader: Node | None, slot: int) -> list[Label]:
+        if value in walk.of:
+            return walk.of[value]
+        # Exporters write equal vectors (biases of zeros, scales of ones) once. That couples nothing: each reader can have its own.
+        uses = shared.setdefault(value, {}) if value in shared or _is_shared_vector(walk, value) else None
+        if uses is not None and reader is not None:
+            if (reader, slot) not in uses:
+                uses[reader, slot] = _fresh(walk, value)
                 walk.zero.add(value)
+            return uses[reader, slot]
+        walk.of[value] = _fresh(walk, value)
+        if any(label is not None for label in walk.of[value]):
+            weights[value] = None
+            walk.zero.add(value)
         return walk.of[value]
 
     for node in graph.nodes:
@@ -66,18 +76,19 @@ def analyse(graph: Graph) -> Analysis:
         _apply_rule(Operator(node, walk, read), walk, read)
     for value in graph.outputs:
         walk.labels.where = f"output {value.name!r}"
-        for label in read(value):
+        for label in read(value, None, -1):
             walk.labels.freeze(label, "graph output")
     freeze_unrewritable(walk)
     resolved = {value: [walk.labels.resolve(label) for label in walk.of[value]] for value in weights}
+    uses = {value: {use: [walk.labels.resolve(label) for label in labels] for use, labels in by.items()} for value, by in shared.items()}
     ties = Ties()
-    for value, labels in resolved.items():
+    for value, labels in [*resolved.items(), *((value, labels) for value, by in uses.items() for labels in by.values())]:
         for axis, label in enumerate(labels):
             ties.add(value, axis, label)
-    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), table, resolved, types, walk.of, tuple(walk.follow))
+    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), table, resolved, uses, types, walk.of, tuple(walk.follow))
 
 
-def _apply_rule(op: Operator, walk: Walk, read) -> None:  # type: ignore[no-untyped-def]
+def _apply_rule(op: Operator, walk: Walk, read: Read) -> None:
     node = op.node
     if node.op_type == "Constant" and not node.domain:
         return  # read like an initializer
@@ -91,9 +102,10 @@ def _apply_rule(op: Operator, walk: Walk, read) -> None:  # type: ignore[no-unty
         except CannotFollow as error:
             rule, why = None, str(error)
     if rule is None:
-        for value in (*node.inputs, *node.captures):
+        captured = [(value, -1 - place) for place, value in enumerate(node.captures)]
+        for value, slot in [*((value, slot) for slot, value in enumerate(node.inputs)), *captured]:
             if value is not None:
-                for label in read(value):
+                for label in read(value, node, slot):
                     walk.labels.freeze(label, why)
     for value in node.outputs:
         if value is not None and (rule is None or value not in walk.of):
@@ -108,6 +120,15 @@ def _fresh(walk: Walk, value: Value) -> list[Label]:
     if known is None or shape is None or known.elem_type in _WITHOUT_CHANNELS or not _is_weight(walk.graph, value):
         return [None] * (len(known.shape) if known is not None and known.shape is not None else 0)
     return [walk.labels.fresh(size) for size in shape]
+
+
+def _is_shared_vector(walk: Walk, value: Value) -> bool:
+    """Whether the value is a weight with at most one axis that is larger than 1, and several readers."""
+    known = walk.types.get(value)
+    shape = known.static if known is not None else None
+    if shape is None or sum(size > 1 for size in shape) != 1 or walk.graph.is_output(value) or not _is_weight(walk.graph, value):
+        return False
+    return walk.graph.nx.out_degree(value) > 1
 
 
 def _is_weight(graph: Graph, value: Value) -> bool:

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import EditError
-from ..ir import ArrayTensor, LazyTensor, Tensor, Value
+from ..ir import ArrayTensor, LazyTensor, Node, Tensor, Value
 from .analysis import Analysis
 from .groups import ChannelGroup
 from .labels import Label
-from .rewrite import rewrite
+from .rewrite import remove_idle, rewrite
 from .units import Units
 
 Mask = npt.NDArray[np.bool_]
@@ -35,6 +35,9 @@ def cut(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, dict
         if indices:
             _slice(value, indices)
             kept[value.name] = {str(axis): left.tolist() for axis, left in indices.items()}
+    for value, uses in analysis.shared.items():
+        if (left := _cut_uses(value, uses, removed)) is not None:
+            kept[value.name] = left
     rewrite(analysis, removed)
     return kept
 
@@ -105,6 +108,33 @@ def _left(label: Label, removed: Mask) -> npt.NDArray[np.int64] | None:
     return np.flatnonzero(~gone) if gone.any() else None
 
 
+def _cut_uses(value: Value, uses: Mapping[tuple[Node, int], list[Label]], removed: Mask) -> dict[str, list[int]] | None:
+    """Give the readers of a vector that are cut alike a vector of their own; the answer is what any of them still has, by axis."""
+    graph = value.graph
+    assert graph is not None
+    axis, size = next(((axis, len(x)) for labels in uses.values() for axis, x in enumerate(labels) if x is not None), (-1, 0))
+    if axis < 0:
+        return None
+    readers: dict[tuple[int, ...], list[tuple[Node, int]]] = {}
+    for use in graph.consumers(value):
+        left = _left(uses[use][axis], removed) if use in uses else None
+        readers.setdefault(tuple(range(size) if left is None else left.tolist()), []).append(use)
+    if list(readers) == [tuple(range(size))]:
+        return None
+    if len(readers) == 1:
+        _slice(value, {axis: np.array(next(iter(readers)), np.int64)})
+    else:
+        contents = tensor_of(value)
+        for indices, cut_alike in readers.items():
+            if len(indices) < size:
+                own = graph.add_initializer(graph.unique_name(f"{value.name}_cut"), sliced(contents, {axis: np.array(indices, np.int64)}))
+                for node, slot in cut_alike:
+                    graph.set_input(node, slot, own)
+        remove_idle(graph, [value])
+    any_left = sorted(set().union(*readers))
+    return {str(axis): any_left} if len(any_left) < size else None
+
+
 def _slice(value: Value, indices: Mapping[int, npt.NDArray[np.int64]]) -> None:
     graph = value.graph
     assert graph is not None
@@ -117,6 +147,16 @@ def _slice(value: Value, indices: Mapping[int, npt.NDArray[np.int64]]) -> None:
             graph.set_attribute(value.producer, name, ArrayTensor(sliced(content, indices).numpy(), content.elem_type))
         elif name == "value_floats":
             graph.set_attribute(value.producer, name, [content[i] for i in indices[0]])
+
+
+def tensor_of(value: Value) -> Tensor:
+    """The tensor of an initializer or of a Constant node's output."""
+    if value.tensor is not None:
+        return value.tensor
+    assert value.graph is not None
+    contents = value.graph.constant(value)
+    assert contents is not None
+    return ArrayTensor(contents)
 
 
 def sliced(tensor: Tensor, indices: Mapping[int, npt.NDArray[np.int64]]) -> LazyTensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import Value
+from ..ir import Value, constant
 from .labels import Label
 from .units import Remark, Units, UnitTable
 
 Indices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
     """An axis of an initializer (or Constant node). `indices[u]` are the indices that go with unit u; shape (units, indices per unit)."""
 
@@ -28,12 +29,26 @@ class Member:
     def name(self) -> str:
         return f"{self.value.name}:{self.axis}"
 
+    @property
+    def share(self) -> float:
+        """The share of the axis's indices that lie under the group's units."""
+        return len(np.unique(self.indices)) / shape_of(self.value)[self.axis]
 
-@dataclass(frozen=True)
+
+def shape_of(value: Value) -> tuple[int, ...]:
+    """The shape of an initializer, or of the output of a Constant node."""
+    if value.tensor is not None:
+        return value.tensor.shape
+    contents = constant(value)
+    return () if contents is None else contents.shape
+
+
+@dataclass(frozen=True, eq=False)
 class ChannelGroup:
     """Units that have the same members. To prune it is to choose which units to keep."""
 
     name: str
+    kind: str  # "channels", "heads", "head dimensions", "hidden units" or "groups"
     units: Units  # (size,), the analysis's numbers for them
     members: tuple[Member, ...]
     frozen: Remark | None  # why no unit may go, if so
@@ -46,6 +61,14 @@ class ChannelGroup:
     @property
     def prunable(self) -> bool:
         return self.frozen is None and self.size > 1
+
+    @property
+    def parameters(self) -> int:
+        """Elements of initializers that lie under some unit of the group."""
+        left: dict[Value, float] = {}
+        for member in self.members:
+            left[member.value] = left.get(member.value, 1.0) * (1 - member.share)
+        return round(sum((1 - share) * math.prod(shape_of(value)) for value, share in left.items()))
 
 
 @dataclass
@@ -73,7 +96,7 @@ def find_groups(table: UnitTable, ties: Ties) -> list[ChannelGroup]:
     if not ties.units:
         return []
     units, members, indices = (np.concatenate(part) for part in (ties.units, ties.members, ties.indices))
-    frozen, inexact = _first_remarks(table, "frozen"), _first_remarks(table, "inexact")
+    frozen, inexact, kinds = (_first_remarks(table, kind) for kind in ("frozen", "inexact", "kind"))
     # A fingerprint of the members of each unit, counted: a sum of random words over its ties. Equal members, equal sum.
     words = np.random.default_rng(0).integers(1, 2**62, size=(len(ties.axes), 2), dtype=np.int64)
     prints = np.zeros((table.count, 2), np.int64)
@@ -93,8 +116,10 @@ def find_groups(table: UnitTable, ties: Ties) -> list[ChannelGroup]:
     for places in families:
         rows = by_unit[start[places][:, None] + np.arange(count[places[0]])]
         found = tuple(_members(ties, members[rows], indices[rows]))
-        remarks = [table.remarks[r[present[places[0]]]] if r[present[places[0]]] >= 0 else None for r in (frozen, inexact)]
-        groups.append(ChannelGroup(_unused(found[0].name, names), present[places], found, remarks[0], remarks[1]))
+        unit = present[places[0]]
+        why_frozen, why_inexact, kind = (table.remarks[first[unit]] if first[unit] >= 0 else None for first in (frozen, inexact, kinds))
+        name = _unused(found[0].name, names)
+        groups.append(ChannelGroup(name, "channels" if kind is None else kind.why, present[places], found, why_frozen, why_inexact))
     return groups
 
 

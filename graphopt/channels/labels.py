@@ -48,6 +48,11 @@ class Labels:
         if label is not None:
             self.units.remark(label, "inexact", self.where, why)
 
+    def call(self, label: Label, kind: str) -> None:
+        """Say what people call the units of the label."""
+        if label is not None:
+            self.units.remark(label, "kind", self.where, kind)
+
     # ---- two axes that are one
 
     def equate(self, a: Label, b: Label) -> Label:

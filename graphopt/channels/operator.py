@@ -80,10 +80,14 @@ class Walk:
     follow: list[Follow] = field(default_factory=list)
 
 
+# Labels of a value as a node reads it in a slot.
+Read = Callable[[Value, Node | None, int], list[Label]]
+
+
 class Operator:
     """One node during the walk. Slots count from 0; labels are lists with one entry per axis (None: an axis that cannot change)."""
 
-    def __init__(self, node: Node, walk: Walk, read: Callable[[Value], list[Label]]) -> None:
+    def __init__(self, node: Node, walk: Walk, read: Read) -> None:
         self.node = node
         self._walk = walk
         self._read = read
@@ -143,7 +147,7 @@ class Operator:
         if value is None:
             return []
         self.shape(slot)
-        return list(self._read(value))
+        return list(self._read(value, self.node, slot))
 
     def output(self, labels: Sequence[Label], slot: int = 0, *, zero: bool = False) -> None:
         """Give the output its labels. `zero`: where indices have gone, the masked original has zeros."""
@@ -193,6 +197,10 @@ class Operator:
     def inexact(self, label: Label, why: str) -> None:
         """Removing indices of the axis changes more than their own contribution."""
         self._walk.labels.inexact(label, why)
+
+    def call(self, label: Label, kind: str) -> None:
+        """Say what people call the units of the label: "heads", "head dimensions", "hidden units", "groups"; else they are "channels"."""
+        self._walk.labels.call(label, kind)
 
     def contract(self, a: Label, b: Label, zero: bool) -> None:
         """The axes are summed over together; exact where one side is zero at every index that goes."""

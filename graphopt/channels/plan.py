@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -30,7 +30,30 @@ def best_units(scores: Scores, count: int) -> list[int]:
     return sorted(np.argsort(-scores, kind="stable")[:count].tolist())
 
 
+def global_ratios(scores: Mapping[ChannelGroup, Scores], ratio: float, max_ratio: float) -> dict[ChannelGroup, float]:
+    """The share of each group's units that goes when the lowest-scoring `ratio` of all units do, whatever their group.
+
+    No group loses more than `max_ratio`; what it is spared, others lose. Scores of different groups compare because each group's are
+    normalised (Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, 2017).
+    """
+    groups = list(scores)
+    owner = np.concatenate([np.full(group.size, number) for number, group in enumerate(groups)])
+    order = np.argsort(np.concatenate([scores[group] for group in groups]), kind="stable")
+    most = [math.floor(group.size * max_ratio) for group in groups]
+    wanted, gone = round(len(owner) * ratio), [0] * len(groups)
+    for number in owner[order].tolist():
+        if wanted and gone[number] < most[number]:
+            gone[number] += 1
+            wanted -= 1
+    return {group: gone[number] / group.size for number, group in enumerate(groups)}
+
+
 def is_ignored(group: ChannelGroup, patterns: Iterable[str]) -> bool:
-    """Whether a pattern (a name, or a glob with * and ?) names the group or one of the tensors that it cuts."""
+    """Whether a pattern names the group or one of the tensors that it cuts."""
+    return any(names_group(pattern, group) for pattern in patterns)
+
+
+def names_group(pattern: str, group: ChannelGroup) -> bool:
+    """Whether `pattern` (a name, or a glob with * and ?) names the group or one of the tensors that it cuts."""
     names: Sequence[str] = [group.name, *(member.value.name for member in group.members)]
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns for name in names)
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)

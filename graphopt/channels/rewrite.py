@@ -45,7 +45,7 @@ def rewrite(analysis: Analysis, removed: npt.NDArray[np.bool_]) -> None:
     for node, slot, value in _other_readers(graph, before, followed):
         if _differs(before[value], after.get(value)):
             idle += _set_constant(graph, node, slot, before[value].astype(np.int64), analysis.types[value].elem_type)
-    _remove_idle(graph, idle)
+    remove_idle(graph, idle)
 
 
 def freeze_unrewritable(walk: Walk) -> None:
@@ -163,7 +163,7 @@ def _set_constant(graph: Graph, node: Node, slot: int, contents: npt.NDArray[np.
     return [old] if old is not None else []
 
 
-def _remove_idle(graph: Graph, values: list[Value]) -> None:
+def remove_idle(graph: Graph, values: list[Value]) -> None:
     """Remove what nobody reads any more, up from `values`."""
     stack = list(values)
     while stack:

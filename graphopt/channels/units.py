@@ -18,10 +18,10 @@ Units = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Remark:
-    """Something learnt about some units: why they may not be removed (`frozen`), or where removing them is inexact."""
+    """Something learnt about some units: why they may not be removed, where removing them is inexact, or what people call them."""
 
     units: Units
-    kind: str  # "frozen" or "inexact"
+    kind: str  # "frozen", "inexact" or "kind"
     where: str
     why: str
 

@@ -19,6 +19,8 @@ def _known(size: int | str | None) -> int:
 def _heads(op: Operator, label: Label, size: int, heads: int) -> tuple[Label, Label]:
     """An axis of heads * dimensions as the two."""
     head, dim = op.reshape([label], (size,), (heads, size // heads))
+    op.call(head, "heads")
+    op.call(dim, "head dimensions")
     return head, dim
 
 

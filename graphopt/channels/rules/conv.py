@@ -35,6 +35,8 @@ def conv(op: Operator) -> None:
         op.contract(x_inner, weight[1], zero)
         group = op.equate(x_group, w_group)
         op.follow_attribute("group", group)
+        if size_in > groups:
+            op.call(group, "groups")
         out = merge(op, group, w_inner, groups, size_out)
     _finish(op, x, out, 2)
 
@@ -57,6 +59,8 @@ def conv_transpose(op: Operator) -> None:
         op.contract(x_inner, w_inner, zero)
         group = op.equate(x_group, w_group)
         op.follow_attribute("group", group)
+        if size_in > groups:
+            op.call(group, "groups")
         out = merge(op, group, weight[1], groups, groups * per_group)
     _finish(op, x, out, 2)
 

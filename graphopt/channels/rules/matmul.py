@@ -16,6 +16,11 @@ def matmul(op: Operator) -> None:
     columns = [b[-1]] if len(b) > 1 else []
     batch = _broadcast(op, a[:-2], b[:-2], shape_a[:-2], shape_b[:-2])
     in_a, in_b = any(label is not None for label in (*rows, *a[:-2])), any(label is not None for label in (*columns, *b[:-2]))
+    for label in batch:
+        op.call(label, "heads")
+    if any(label is not None for label in batch):
+        for label in (a[-1], *columns):
+            op.call(label, "head dimensions")
     # Batch labels may come from either side; one side that is zero makes the product zero.
     op.output([*batch, *rows, *columns], zero=(op.is_zero(0) or not in_a) and (op.is_zero(1) or not in_b))
 
@@ -76,5 +81,15 @@ def einsum(op: Operator) -> None:
     for letter, slots in carriers.items():
         if letter not in right and not any(op.is_zero(slot) for slot in slots):
             op.inexact(label[letter], "sums over entries that are not zero when their weights are")
+    if len(terms) == 2:
+        _name_heads(op, terms, right, label)
     zero = all(label[x] is None or any(op.is_zero(slot) for slot in carriers[x]) for x in right if x in label)
     op.output([label.get(letter) for letter in right], zero=zero)
+
+
+def _name_heads(op: Operator, terms: list[str], right: str, label: dict[str, Label]) -> None:
+    """In a product of two batches of matrices, what runs along with both sides are heads, what is in one or summed head dimensions."""
+    batch = set(terms[0]) & set(terms[1]) & set(right)
+    if any(label.get(letter) is not None for letter in batch):
+        for letter, own in label.items():
+            op.call(own, "heads" if letter in batch else "head dimensions")

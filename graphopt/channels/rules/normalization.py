@@ -81,6 +81,7 @@ def group_normalization(op: Operator) -> None:
         outer = op.equate(op.equate(outer, scale), bias)
     op.inexact(inner, "normalises over it")
     op.follow_attribute("num_groups", outer)
+    op.call(outer, "groups")
     channel = op.reshape([outer, inner], (groups, channels // groups), (channels,))[0]
     op.output([labels[0], channel, *[None] * (len(labels) - 2)], zero=op.is_zero(1) and op.is_zero(2))
 

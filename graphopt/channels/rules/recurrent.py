@@ -37,6 +37,7 @@ def recurrent(op: Operator) -> None:
         op.freeze(op.input(7)[0], "direction axis of a recurrence")
         unit = op.equate(unit, _rows(op, op.input(7)[1], 3, hidden))
     op.follow_attribute("hidden_size", unit)
+    op.call(unit, "hidden units")
     weights_zero = all(op.is_zero(slot) for slot in (1, 2, 3))
     starts_at_zero = all(not op.has(slot) or _is_all_zero(op, slot) or op.is_zero(slot) for slot in (5, 6))
     default = _KEEPS_ZERO[op.node.op_type]
