@@ -1,8 +1,10 @@
 """Which channels live and die together, and cutting them."""
 
 from .analysis import Analysis, analyse
+from .coverage import prunable_parameters
 from .criteria import CRITERIA, score
 from .cut import cut, sliced, without_emptied
+from .dot import coupling_dot
 from .groups import ChannelGroup, Member
 from .operator import CannotFollow, Operator, channel_rule, supported_operators
 from .plan import aligned_count, best_units, global_ratios, is_ignored, names_group
@@ -18,10 +20,12 @@ __all__ = [
     "analyse",
     "best_units",
     "channel_rule",
+    "coupling_dot",
     "cut",
     "global_ratios",
     "is_ignored",
     "names_group",
+    "prunable_parameters",
     "score",
     "sliced",
     "supported_operators",

@@ -67,51 +67,51 @@ class Labels:
             self.freeze(a, f"an axis of {len(a)} meets one of {len(b)}")
             self.freeze(b, f"an axis of {len(a)} meets one of {len(b)}")
             return None
-        for rows, columns_a, columns_b in _same_pattern(a, b):
-            self._equate_columns([a[rows, c] for c in columns_a], [b[rows, c] for c in columns_b])
+        patterns = _same_pattern(a, b)
+        if len(patterns) == 1:
+            self._equate_full(a, b)
+        else:
+            for rows in patterns:
+                self.equate(a[rows], b[rows])
         return self.resolve(a)
 
-    def _equate_columns(self, a: list[Units], b: list[Units]) -> None:
-        """Equate two sets of columns without zeros."""
-        while True:
-            a, b = self._unite_twins(a, b)
-            if not a and not b:
-                return
-            if len(a) == 1 and len(b) == 1 and (_determines(a[0], b[0]) or _determines(b[0], a[0])):
-                return self.units.union(a[0], b[0])
-            if len(a) == 1 and len(b) > 1 and all(_determines(a[0], column) for column in b):
-                return self._refine_into(a[0], b)
-            if len(b) == 1 and len(a) > 1 and all(_determines(b[0], column) for column in a):
-                return self._refine_into(b[0], a)
-            split = self._split_off(a, b) or self._split_off(b, a)
-            if not split:
-                for column in (*a, *b):
-                    self.freeze(column[:, None], "the axis is split in two ways that do not fit each other")
-                return
+    def _equate_full(self, a: Units, b: Units) -> None:
+        """Equate two resolved labels whose columns are full, one step at a time: a step may change what the other columns say."""
+        in_a, in_b = _unlike(list(a.T), list(b.T))
+        if not in_a and not in_b:
+            return
+        if self._unite_twins(in_a, in_b) or self._refine_one(in_a, in_b) or self._split_off(in_a, in_b) or self._split_off(in_b, in_a):
+            self.equate(a, b)
+            return
+        for column in (*in_a, *in_b):
+            self.freeze(column[:, None], "the axis is split in two ways that do not fit each other")
 
-    def _unite_twins(self, a: list[Units], b: list[Units]) -> tuple[list[Units], list[Units]]:
-        """Unite columns that part the axis in the same way; the rest of both sides."""
-        rest, others = [], list(b)
-        for column in a:
-            twin = next((place for place, other in enumerate(others) if _same_partition(column, other)), None)
-            if twin is None:
-                rest.append(column)
-            else:
-                self.units.union(column, others.pop(twin))
-        return rest, others
+    def _unite_twins(self, a: list[Units], b: list[Units]) -> bool:
+        """Unite two columns that part the axis in the same way, or the last two if one parts it more finely."""
+        for x in a:
+            for y in b:
+                if _same_partition(x, y) or (len(a) == len(b) == 1 and (_determines(x, y) or _determines(y, x))):
+                    self.units.union(x, y)
+                    return True
+        return False
+
+    def _refine_one(self, a: list[Units], b: list[Units]) -> bool:
+        """Replace the last column of one side by the several columns of the other, where it determines them all."""
+        for column, parts in ((a, b), (b, a)):
+            if len(column) == 1 and len(parts) > 1 and all(_determines(column[0], part) for part in parts) and _apart(column[0], parts):
+                self._refine_into(column[0], parts)
+                return True
+        return False
 
     def _split_off(self, fine: list[Units], coarse: list[Units]) -> bool:
         """Where a column of `fine` parts the axis more finely than one of `coarse`, write it as that column and a digit of its own.
 
-        So 24 heads of 32 meet 12 heads of 64: the 24 are 12 times 2, and the 64 will be found to be 2 times 32. Changes both lists.
+        So 24 heads of 32 meet 12 heads of 64: the 24 are 12 times 2, and the 64 will be found to be 2 times 32.
         """
-        for i, x in enumerate(fine):
-            for j, y in enumerate(coarse):
-                if _determines(x, y) and (digit := _digit_within(x, y)) is not None:
-                    units = self.units.fresh(int(digit.max()) + 1)[digit]
-                    self.units.refine(x, y, units)
-                    fine[i] = units
-                    del coarse[j]
+        for x in fine:
+            for y in coarse:
+                if _determines(x, y) and _apart(x, [y]) and (digit := _digit_within(x, y)) is not None:
+                    self.units.refine(x, y, self.units.fresh(int(digit.max()) + 1)[digit])
                     return True
         return False
 
@@ -182,7 +182,6 @@ class Labels:
                 columns += [np.broadcast_to(column.reshape(shape), before).reshape(after) for column in label.T]
         if not columns:
             return [None] * len(after)
-        free = np.all([column == 0 for column in columns], axis=0)
         result: list[list[Units]] = [[] for _ in after]
         pending = columns
         while pending:
@@ -198,7 +197,7 @@ class Labels:
             elif len(varies) == 1:
                 place = tuple(slice(None) if axis == varies[0] else 0 for axis in range(grid.ndim))
                 result[varies[0]].append(grid[place])
-            elif bool(((grid == 0) & ~free).any()):
+            elif not grid.all():
                 self.freeze(grid.reshape(-1, 1), "a reshape splits it irregularly")
             else:
                 self._refine_grid(grid, varies)
@@ -212,12 +211,7 @@ class Labels:
         flat = np.moveaxis(grid, first, 0).reshape(rows, -1)
         row_units, column_units = self.units.fresh(rows), self.units.fresh(flat.shape[1])
         by_row, by_column = np.broadcast_to(row_units[:, None], flat.shape), np.broadcast_to(column_units[None, :], flat.shape)
-        if (flat == 0).any():
-            # An index that nothing removes holds its row and its column.
-            self.freeze(by_row[flat == 0][:, None], "a reshape puts it beside an index that cannot go")
-            self.freeze(by_column[flat == 0][:, None], "a reshape puts it beside an index that cannot go")
-        present = flat != 0
-        units, left, right = flat[present], by_row[present], by_column[present]
+        units, left, right = flat.reshape(-1), by_row.reshape(-1), by_column.reshape(-1)
         # A unit that stands in several places takes all their rows and columns together.
         distinct, place, back = np.unique(units, return_index=True, return_inverse=True)
         self.units.union(left, left[place][back])
@@ -225,18 +219,25 @@ class Labels:
         self.units.refine(distinct, left[place], right[place])
 
 
-def _same_pattern(a: Units, b: Units) -> list[tuple[np.ndarray, list[int], list[int]]]:
-    """Groups of rows that have units in the same columns: (rows, columns of a, columns of b)."""
+def _same_pattern(a: Units, b: Units) -> list[np.ndarray]:
+    """Groups of rows that have units in the same columns, as row numbers."""
     if a.all() and b.all():
-        return [(np.arange(len(a)), list(range(a.shape[1])), list(range(b.shape[1])))]
-    patterns, group = np.unique(np.concatenate([a != 0, b != 0], axis=1), axis=0, return_inverse=True)
+        return [np.arange(len(a))]
+    _, group = np.unique(np.concatenate([a != 0, b != 0], axis=1), axis=0, return_inverse=True)
     group = group.reshape(-1)
-    found = []
-    for number, pattern in enumerate(patterns):
-        in_a = [c for c in range(a.shape[1]) if pattern[c]]
-        in_b = [c for c in range(b.shape[1]) if pattern[a.shape[1] + c]]
-        found.append((np.flatnonzero(group == number), in_a, in_b))
-    return found
+    return [np.flatnonzero(group == number) for number in range(int(group.max()) + 1)]
+
+
+def _unlike(a: list[Units], b: list[Units]) -> tuple[list[Units], list[Units]]:
+    """The columns of both sides that the other side does not have already."""
+    rest_a = [x for x in a if not any(np.array_equal(x, y) for y in b)]
+    rest_b = [y for y in b if not any(np.array_equal(x, y) for x in a)]
+    return rest_a, rest_b
+
+
+def _apart(column: Units, parts: list[Units]) -> bool:
+    """Whether no unit of the column is among those of the parts: a unit cannot be made of itself."""
+    return not any(bool(np.isin(column, part).any()) for part in parts)
 
 
 def _classes(column: Units) -> int:

@@ -182,6 +182,10 @@ class Operator:
 
     # ---- relations
 
+    def fresh(self, size: int) -> Label:
+        """Units for an axis whose indices are all alike, so that it can have any size that what it meets asks for."""
+        return self._walk.labels.fresh(size)
+
     def equate(self, a: Label, b: Label) -> Label:
         """The two axes lose the same indices."""
         return self._walk.labels.equate(a, b)

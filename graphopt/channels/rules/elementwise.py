@@ -60,9 +60,10 @@ def unary(op: Operator) -> None:
 
 @channel_rule("", *_INFINITE_AT_ZERO)
 def infinite_at_zero(op: Operator) -> None:
-    """Passes labels on; inexact, for want of a finite value at zero."""
-    for label in op.input(0):
-        op.inexact(label, "has no finite value at zero")
+    """Passes labels on; inexact where zero, at which it has no finite value, is what is left of an index."""
+    if op.is_zero(0):
+        for label in op.input(0):
+            op.inexact(label, "has no finite value at zero")
     op.output(op.input(0))
 
 
@@ -110,19 +111,33 @@ def multiplicative(op: Operator) -> None:
     op.output(labels, zero=zero)
 
 
-@channel_rule("", "Div", "Mod", "Pow")
+@channel_rule("", "Div", "Mod")
 def quotient(op: Operator) -> None:
-    """Equates broadcast axes; inexact where the second operand loses indices, for a removed divisor counts as zero."""
+    """Equates broadcast axes; inexact where a divisor is left as zero."""
     if op.attribute("broadcast", 0):
         raise CannotFollow("has the broadcasting of opsets before 7")
     labels, present = align(op)
     zero = op.node.op_type == "Div"
     for label, sides in zip(labels, present, strict=True):
         slots = {slot for slot, other in sides if other is not None}
-        if label is not None and 1 in slots:
-            op.inexact(label, "a removed divisor or exponent counts as zero")
+        if label is not None and 1 in slots and op.is_zero(1):
+            op.inexact(label, "divides by what is zero once its weights are")
         zero = zero and (label is None or (0 in slots and op.is_zero(0)))
     op.output(labels, zero=zero)
+
+
+@channel_rule("", "Pow")
+def power(op: Operator) -> None:
+    """Equates broadcast axes; inexact where zero is raised to a power that is not known to be positive."""
+    if op.attribute("broadcast", 0):
+        raise CannotFollow("has the broadcasting of opsets before 7")
+    labels, _ = align(op)
+    exponent = op.constant(1)
+    positive = exponent is not None and bool((exponent > 0).all())
+    if op.is_zero(0) and not positive:
+        for label in labels:
+            op.inexact(label, "raises zero to a power that may not be positive")
+    op.output(labels, zero=op.is_zero(0) and positive and all(size == 1 for size in op.shape(1)))
 
 
 @channel_rule("", "PRelu")

@@ -209,30 +209,45 @@ def tile(op: Operator) -> None:
 
 @channel_rule("", "Expand")
 def expand(op: Operator) -> None:
-    """Axes of size 1 are broadcast, the others pass; sizes in the target follow."""
-    labels = op.input(0)
-    after = op.output_shape()
-    made: list[Label] = [*[None] * (len(after) - len(labels)), *labels]
-    target = op.partial(1)
-    missing = len(after) - len(target)
-    if any(label is not None for label in made):
-        # A size of 1 in the target leaves the axis as it is.
-        sizes = [1 if made[missing + axis] is not None else size for axis, size in enumerate(target)]
-        if any(size is None for size in sizes):
-            sizes = [1 if _passes(op, missing + axis, len(after)) else size for axis, size in enumerate(sizes)]
-            if any(size is None for size in sizes):
-                raise CannotFollow("its target is not known before it runs")
-        known = [size for size in sizes if size is not None]
+    """Axes that the input has in full pass; a broadcast axis can have any size, so it follows what it meets. Sizes in the target follow."""
+    labels, before, after = op.input(0), op.shape(0), op.output_shape()
+    new = len(after) - len(labels)
+    made: list[Label] = []
+    target = [None] * (len(after) - len(op.partial(1))) + op.partial(1)
+    sizes: list[Size | None] = []
+    for axis, size in enumerate(after):
+        own = axis - new
+        if own >= 0 and before[own] is not None and before[own] == size:
+            made.append(labels[own])
+            sizes.append(1)  # leaves the axis as it is
+        elif own >= 0 and labels[own] is not None:
+            raise CannotFollow("broadcasts to a size that is not known before it runs")
+        else:
+            label = op.fresh(size) if isinstance(size, int) else None
+            made.append(label)
+            sizes.append(label if label is not None else target[axis])
+    if all(label is None for label in made):
+        op.output(made, zero=op.is_zero(0))
+        return
+    stated: list[Size] = [size for size in sizes[len(after) - len(op.partial(1)) :] if size is not None]
+    if len(stated) != len(op.partial(1)):
+        # A size that only the model knows when it runs: then nothing here may change.
+        op.freeze_all(made, "broadcasts to a size that is not known before it runs")
+        op.output([None] * len(after))
+        return
 
-        def fits(current: Sequence[int | None], left: Left) -> bool:
-            new = {missing + axis: size for axis, size in enumerate(current)}
-            return all(label is None or new.get(axis, 1) in (1, len(left(label))) for axis, label in enumerate(made))
+    def required(left: Left) -> list[int]:
+        return [size if isinstance(size, int) else len(left(size)) for size in stated]
 
-        op.follow(1, lambda left: known, fits)
+    def fits(current: Sequence[int | None], left: Left) -> bool:
+        return all(
+            now == then or (then == 1 and now is not None and now == _size_after(made[axis], after[axis], left))
+            for axis, now, then in zip(range(len(after) - len(stated), len(after)), current, required(left), strict=True)
+        )
+
+    op.follow(1, required, fits)
     op.output(made, zero=op.is_zero(0))
 
 
-def _passes(op: Operator, axis: int, rank: int) -> bool:
-    """Whether the input has the output's axis in full."""
-    own = axis - (rank - len(op.shape(0)))
-    return own >= 0 and op.shape(0)[own] is not None and op.shape(0)[own] == op.output_shape()[axis]
+def _size_after(label: Label, size: int | str | None, left: Left) -> int | str | None:
+    return size if label is None else len(left(label))
