@@ -36,7 +36,11 @@ class Labels:
         columns = [column for column in columns if column.any()]
         if not columns:
             return None
-        return np.stack(columns, axis=1)
+        resolved = np.stack(columns, axis=1)
+        if not resolved.all():  # units to the front, so that rows from different sources look alike
+            resolved = np.take_along_axis(resolved, np.argsort(resolved == 0, axis=1, kind="stable"), axis=1)
+            resolved = resolved[:, resolved.any(axis=0)]
+        return resolved
 
     def freeze(self, label: Label, why: str) -> None:
         """Let no unit of the label be removed."""

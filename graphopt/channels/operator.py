@@ -39,7 +39,7 @@ def rule_for(node: Node) -> Rule | None:
 
 def supported_operators() -> dict[tuple[str, str], str]:
     """(domain, operator) → the first line of its rule's docstring, for every operator that has a rule."""
-    return {key: (rule.__doc__ or "").strip().split("\n")[0] for key, rule in sorted(_RULES.items())}
+    return {key: (rule.__doc__ or "").strip().split("\n")[0] for key, rule in sorted(_RULES.items(), key=lambda item: item[0])}
 
 
 class CannotFollow(Exception):

@@ -71,12 +71,15 @@ class UnitTable:
             differ = a != b
             if not differ.any():
                 return
+            assert not self._left[a].any(), "a refined unit cannot be united"
+            assert not self._left[b].any(), "a refined unit cannot be united"
             a, b = a[differ], b[differ]
             np.minimum.at(self._parent, np.maximum(a, b), np.minimum(a, b))
 
     def refine(self, units: Units, left: Units, right: Units) -> None:
         """Make unit units[i] stand for the two units left[i] and right[i]: it goes when either goes."""
         representatives = self.find(units)
+        assert not self._left[representatives].any(), "a unit cannot be refined twice"
         self._left[representatives] = left
         self._right[representatives] = right
 
