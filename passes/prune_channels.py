@@ -23,7 +23,7 @@ from graphopt.channels import (
     without_emptied,
 )
 from graphopt.errors import PassParameterError
-from graphopt.ir import Graph
+from graphopt.ir import Graph, inline_functions
 from graphopt.pipeline import Context, Pass, PassResult, Skip, parameter
 
 Scores = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -48,7 +48,8 @@ class PruneChannels(Pass):
     keep: Mapping[str, tuple[int, ...]] = parameter({}, help="units to keep, by group; overrides everything else there")
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
-        analysis = analyse(graph)
+        inlined = inline_functions(graph)  # channels are not followed into calls
+        analysis = analyse(inlined)
         self._check_names(analysis)
         skipped = [Skip(group.name, why) for group in analysis.groups if (why := self._left_alone(group)) is not None]
         groups = [group for group in analysis.groups if self._left_alone(group) is None]
@@ -60,6 +61,8 @@ class PruneChannels(Pass):
             chosen = without_emptied(analysis, chosen)
         sizes = {group.name: group.size for group in analysis.groups}
         kept = cut(analysis, chosen) if chosen else {}
+        if kept and inlined is not graph:
+            graph.become(inlined)
         summary: dict[str, int | float | str] = {
             "groups": len(chosen),
             "units_removed": sum(sizes[name] - len(units) for name, units in chosen.items()),

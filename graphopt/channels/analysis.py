@@ -49,7 +49,7 @@ def analyse(graph: Graph) -> Analysis:
     inputs and its outputs are frozen.
     """
     table = UnitTable()
-    types = dict(graph.types())
+    types = dict(graph.named_types())
     walk = Walk(graph, Labels(table), types, IntegerEvaluator(types))
     weights: dict[Value, None] = {}
     shared: dict[Value, dict[tuple[Node, int], list[Label]]] = {}

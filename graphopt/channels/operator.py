@@ -6,15 +6,16 @@ units or change weights, so a wrong rule of a user may freeze or couple too much
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value
+from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
 from .labels import Label, Labels
+from .signs import POSITIVE, sign
 
 Shape = tuple[int | str | None, ...]
 Rule = Callable[["Operator"], None]
@@ -64,6 +65,8 @@ class Follow:
     place: str | int
     required: Callable[[Left], AttributeValue]
     fits: Callable[[Sequence[int | None], Left], bool] | None = None
+    # Attributes to set where an input is replaced, None to delete.
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
 
 
 @dataclass
@@ -128,7 +131,7 @@ class Operator:
     def integers(self, slot: int) -> list[int] | None:
         """The elements of an integer input that are known in full, from the file or by evaluation."""
         partial = self._walk.integers.read(self.node.input(slot))
-        if partial is None or any(element is None for element in partial.flat):
+        if partial is None or not is_known(partial):
             return None
         return [int(element) for element in partial.flat]
 
@@ -137,7 +140,7 @@ class Operator:
         partial = self._walk.integers.read(self.node.input(slot))
         if partial is None:
             raise CannotFollow(f"its input {slot} is not known before it runs")
-        return [None if element is None else int(element) for element in partial.flat]
+        return [int(element) if isinstance(element, int) else None for element in partial.flat]
 
     # ---- labels in and out
 
@@ -173,7 +176,14 @@ class Operator:
     def is_zero(self, slot: int) -> bool:
         """Whether the input is zero wherever its indices go. An absent input is."""
         value = self.node.input(slot)
-        return value is None or value in self._walk.zero
+        if value is None:
+            return True
+        self._read(value, self.node, slot)  # a weight is known as one once it has been read
+        return value in self._walk.zero
+
+    def is_positive(self, slot: int) -> bool:
+        """Whether the input cannot be zero, whatever is cut."""
+        return sign(self._walk.graph, self.node.input(slot)) == POSITIVE
 
     def _output(self, slot: int) -> Value:
         value = self.node.outputs[slot]
@@ -251,9 +261,10 @@ class Operator:
         place: int | str,
         required: Callable[[Left], AttributeValue],
         fits: Callable[[Sequence[int | None], Left], bool] | None = None,
+        **attributes: AttributeValue,
     ) -> None:
         """The general form of the above; see `Follow`."""
-        self._walk.follow.append(Follow(self.node, place, required, fits))
+        self._walk.follow.append(Follow(self.node, place, required, fits, attributes))
 
 
 def _counted_anew(left: npt.NDArray[np.int64], size: int, indices: np.ndarray[Any, Any]) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value
+from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
 from .labels import Label
 from .operator import Follow, Left, Walk
 
@@ -65,7 +65,7 @@ def freeze_unrewritable(walk: Walk) -> None:
     before, after = walk.integers.partial, _integers(graph, strange)
     followed = {(follow.node, follow.place) for follow in walk.follow if isinstance(follow.place, int)}
     for node, slot, value in _other_readers(graph, before, followed):
-        unknown = any(element is None for element in before[value].flat)
+        unknown = not is_known(before[value])
         if (unknown or slot < 0) and _differs(before[value], after.get(value)):
             walk.labels.where = node.label
             _freeze_upstream(walk, value, "reads a size of it that is not known before it runs")
@@ -147,9 +147,11 @@ def _rewrite_input(graph: Graph, follow: Follow, left: Left, after: dict[Value, 
     if value is not None and current is None and (stated := graph.constant(value)) is not None:
         current = stated.astype(object)
     if current is not None:
-        elements = [None if element is None else int(element) for element in current.flat]
+        elements = [int(element) if isinstance(element, int) else None for element in current.flat]
         if follow.fits(elements, left) if follow.fits is not None else elements == required:
             return []
+    for name, content in follow.attributes.items():
+        graph.set_attribute(follow.node, name, content)
     elem_type = value.tensor.elem_type if value is not None and value.tensor is not None else 7
     return _set_constant(graph, follow.node, follow.place, np.array(required, np.int64), elem_type)
 

@@ -3,11 +3,12 @@
 from .constants import constant
 from .function import Function
 from .graph import Graph
-from .integers import IntegerEvaluator, known_integers, partial_integers
+from .inlining import inline_functions
+from .integers import IntegerEvaluator, is_known, known_integers, partial_integers
 from .load import load
 from .node import AttributeValue, Node, Value
 from .save import save
-from .shapes import TensorType
+from .types import TensorType
 from .tensors import ArrayTensor, ExternalTensor, LazyTensor, ProtoTensor, Tensor
 from .verify import verify
 
@@ -25,6 +26,8 @@ __all__ = [
     "TensorType",
     "Value",
     "constant",
+    "inline_functions",
+    "is_known",
     "known_integers",
     "load",
     "partial_integers",

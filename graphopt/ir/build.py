@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,42 +22,56 @@ _LISTS = ("node", "initializer", "sparse_initializer", "input", "output", "value
 
 
 def build_model(model: onnx.ModelProto, path: str | os.PathLike[str] | None = None, folder: DataFolder | None = None) -> Graph:
-    """The graph of `model`. Raises InvalidModelError where names are defined twice or not at all, ExternalDataError for its data."""
+    """The graph of `model`, which it takes over and takes apart: give it a message of your own.
+
+    Raises InvalidModelError where names are defined twice or not at all, ExternalDataError for its data.
+    """
     if not model.HasField("graph"):
         raise InvalidModelError("the model has no graph; is this an ONNX file?")
+    collecting = gc.isenabled()
+    gc.disable()  # a large graph makes enough objects, none of them garbage, to have the collector look at them all again and again
+    try:
+        return _build_model(model, folder if folder is not None else DataFolder(None if path is None else Path(path)))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _build_model(model: onnx.ModelProto, folder: DataFolder) -> Graph:
     graph = Graph()
-    graph.folder = folder if folder is not None else DataFolder(None if path is None else Path(path))
-    graph.model.CopyFrom(model)
-    graph.model.ClearField("graph")
+    graph.folder, graph.model = folder, model
+    message = model.graph
+    model.ClearField("graph")  # `message` lives on
     graph.functions = tuple(Function(proto, model, graph.folder) for proto in model.functions)
-    for message in (*model.functions, *model.training_info):
-        find(message, graph.folder)
-    build_graph(graph, model.graph)
+    for part in (*model.functions, *model.training_info):
+        find(part, graph.folder)
+    build_graph(graph, message)
     return graph
 
 
 def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
-    """Fill the empty `graph` from `proto`, subgraphs included."""
-    graph.message.CopyFrom(proto)
+    """Fill the empty `graph` from `proto`, subgraphs included; `proto` is taken over: its lists are emptied, the graph keeps the rest."""
+    graph.message = proto
+    nodes, initializers, sparse_initializers, inputs, output_infos, value_infos = (list(getattr(proto, field)) for field in _LISTS)
     for field in _LISTS:
-        graph.message.ClearField(field)  # type: ignore[arg-type]
-    for info in proto.input:
+        proto.ClearField(field)  # type: ignore[arg-type]
+    for info in inputs:
         value = _define(graph, info.name, "input")
         value.info = info
         graph._inputs[value] = info
-    for tensor in proto.initializer:
+    for tensor in initializers:
         value = _initializer(graph, tensor.name)
         value.header, value.tensor = tensor, read_tensor(tensor, graph.root.folder)
-    for sparse in proto.sparse_initializer:
+    for sparse in sparse_initializers:
         _initializer(graph, sparse.values.name).sparse = sparse
         find(sparse, graph.root.folder)
     written: list[tuple[onnx.NodeProto, Node, tuple[Value | None, ...]]] = []
-    for message in proto.node:
+    for message in nodes:
         _check_text(message.op_type, "operator")
         _check_text(message.domain, "operator's domain")
         outputs = tuple(_define(graph, name, "output of a node") if name else None for name in message.output)
         written.append((message, graph.insert(message), outputs))
-    for info in proto.value_info:
+    for info in value_infos:
         described = graph._values.get(info.name)
         graph.value_infos.append((info, described))
         if described is not None and described.info is None:
@@ -65,7 +80,7 @@ def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
         node.outputs = outputs
         graph.connect(node, tuple(_resolve(graph, name, node) if name else None for name in message.input), outputs)
         build_subgraphs(graph, node)
-    for info in proto.output:
+    for info in output_infos:
         value = _resolve(graph, info.name, None)
         graph._outputs.append(value)
         graph._output_infos.append(info)
@@ -90,7 +105,9 @@ def build_subgraphs(graph: Graph, node: Node) -> None:
         for proto in protos:
             subgraph = Graph(parent=graph)
             subgraph.owner = node
-            build_graph(subgraph, proto)
+            message = onnx.GraphProto()  # the node's own message stays whole
+            message.CopyFrom(proto)
+            build_graph(subgraph, message)
             subgraphs.append(subgraph)
         node.subgraphs_by_attribute[attribute.name] = subgraphs
     if node.subgraphs_by_attribute:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import onnx
+from google.protobuf.message import Message
 
 from .graph import Graph
 from .infos import renamed, with_tensor_type
 from .node import Node, Value, names
-from .shapes import TensorType
 from .scattered import rewrite
+from .types import TensorType
 from .tensors import ExternalTensor, ProtoTensor, Tensor, inline, tensor_header
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 # How a tensor is written: (tensor, the message it was loaded from or None, name) -> message.
 WriteTensor = Callable[[Tensor, onnx.TensorProto | None, str], onnx.TensorProto]
@@ -25,14 +29,29 @@ def inline_tensor(tensor: Tensor, header: onnx.TensorProto | None, name: str) ->
 
 
 def reference_tensor(tensor: Tensor, header: onnx.TensorProto | None, name: str) -> onnx.TensorProto:
-    """The loaded message where it still holds, otherwise one without contents: for copies, which take the tensors over by themselves."""
-    if isinstance(tensor, ProtoTensor | ExternalTensor) and tensor.proto is header:
+    """The loaded message where it still holds, with its reference to external data; the contents inside the message otherwise."""
+    if isinstance(tensor, ExternalTensor) and tensor.proto is header:
         return _renamed_tensor(tensor.proto, name)
-    return tensor_header(header, tensor, name)
+    return inline_tensor(tensor, header, name)
+
+
+def _name_tensor(tensor: Tensor, header: onnx.TensorProto | None, name: str) -> onnx.TensorProto:
+    """For copies, which take the contents over by themselves."""
+    if isinstance(tensor, ExternalTensor) and tensor.proto is header:
+        return _renamed_tensor(tensor.proto, name)
+    return onnx.TensorProto(name=name)
 
 
 def emit_model(graph: Graph, write: WriteTensor = inline_tensor) -> onnx.ModelProto:
     """The model of the root `graph`, its tensors written by `write`."""
+    model = _emit_shell(graph, write)
+    emit_graph(graph, write, into=model.graph)
+    model.graph.SetInParent()
+    return model
+
+
+def _emit_shell(graph: Graph, write: WriteTensor) -> onnx.ModelProto:
+    """The model of the root `graph` without its graph."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     if any(function.to_proto() is not function.proto for function in graph.functions):
@@ -41,23 +60,75 @@ def emit_model(graph: Graph, write: WriteTensor = inline_tensor) -> onnx.ModelPr
     if graph.folder.scattered:
         for message in (*model.functions, *model.training_info):
             rewrite(message, graph.folder, write)
-    model.graph.CopyFrom(emit_graph(graph, write))
     return model
 
 
-def emit_graph(graph: Graph, write: WriteTensor = inline_tensor, infos: bool = True) -> onnx.GraphProto:
-    """The message of `graph`; without `infos`, value_info is left out (what types of intermediate values the file states)."""
+def emit_graph(graph: Graph, write: WriteTensor = inline_tensor, infos: bool = True, into: onnx.GraphProto | None = None) -> onnx.GraphProto:
+    """The message of `graph`, in `into` if given; without `infos`, value_info (what the file states of intermediate values) is left out."""
+    proto = onnx.GraphProto() if into is None else into
+    proto.MergeFrom(_emit_frame(graph, write, infos))
+    proto.node.extend([_emit_node(node, write, infos) for node in _in_file_order(graph)])
+    for value, tensor in _dense(graph):
+        proto.initializer.append(write(tensor, value.header, value.name))
+    return proto
+
+
+def model_pieces(graph: Graph, write: WriteTensor = inline_tensor) -> Iterator[bytes]:
+    """The serialised model, cut so that no weight is ever held in two messages; in the order of fields in which protobuf writes.
+
+    The first piece says how long the rest is, so all of them are made before the first is handed out.
+    """
+    shell = _emit_shell(graph, write)
+    frame = _emit_frame(graph, write, infos=True)
+    start = _split(frame, onnx.GraphProto.INITIALIZER_FIELD_NUMBER)
+    start.node.extend([_emit_node(node, write, True) for node in _in_file_order(graph)])
+    inside = [start.SerializeToString()]
+    for value, tensor in _dense(graph):
+        contents = write(tensor, value.header, value.name).SerializeToString()
+        inside += (_tag(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(contents)), contents)
+    inside.append(frame.SerializeToString())
+    before = _split(shell, onnx.ModelProto.GRAPH_FIELD_NUMBER)
+    size = sum(map(len, inside))
+    yield before.SerializeToString()
+    yield _tag(onnx.ModelProto.GRAPH_FIELD_NUMBER, size)
+    yield from inside
+    yield shell.SerializeToString()
+
+
+def _split(message: AnyMessage, number: int) -> AnyMessage:
+    """Move the fields of `message` below `number` into a message of their own."""
+    start = type(message)()
+    start.CopyFrom(message)
+    start.DiscardUnknownFields()  # those stay with the rest
+    for field, _ in start.ListFields():
+        (message if field.number < number else start).ClearField(field.name)
+    return start
+
+
+def _tag(field: int, size: int) -> bytes:
+    """Protobuf's start of a field that holds `size` bytes."""
+    result = bytearray()
+    for number in (field << 3 | 2, size):
+        while number > 127:
+            result.append(number & 127 | 128)
+            number >>= 7
+        result.append(number)
+    return bytes(result)
+
+
+def _dense(graph: Graph) -> Iterator[tuple[Value, Tensor]]:
+    return ((value, value.tensor) for value in graph.initializers if value.tensor is not None)
+
+
+def _emit_frame(graph: Graph, write: WriteTensor, infos: bool) -> onnx.GraphProto:
+    """Everything of the message of `graph` but its nodes and dense initializers."""
     proto = onnx.GraphProto()
     proto.CopyFrom(graph.message)
-    proto.node.extend([_emit_node(node, write, infos) for node in _in_file_order(graph)])
     for value in graph.initializers:
         if value.sparse is not None:
             proto.sparse_initializer.append(_renamed_sparse(value.sparse, value.name))
             if graph.root.folder.scattered:
                 rewrite(proto.sparse_initializer[-1], graph.root.folder, write)
-        else:
-            assert value.tensor is not None
-            proto.initializer.append(write(value.tensor, value.header, value.name))
     proto.input.extend([renamed(info, value.name) for value, info in graph._inputs.items()])
     proto.output.extend([renamed(info, value.name) for value, info in zip(graph._outputs, graph._output_infos, strict=True)])
     if infos:
@@ -71,15 +142,15 @@ def copy_model(graph: Graph) -> Graph:
     """An independent copy of the root `graph` that shares its tensors."""
     from .build import build_model
 
-    copy = build_model(emit_model(graph, reference_tensor), folder=graph.folder)
+    copy = build_model(emit_model(graph, _name_tensor), folder=graph.folder)
     _share_tensors(graph, copy)
     return copy
 
 
 def _share_tensors(source: Graph, copy: Graph) -> None:
-    for value in source.initializers:
-        if value.tensor is not None and getattr(value.tensor, "proto", None) is not value.header or value.header is None:
-            copy._values[value.name].tensor = value.tensor
+    for value, _ in _dense(source):
+        twin = copy._values[value.name]
+        twin.tensor, twin.header = value.tensor, value.header
     if source.version or any(node.subgraphs_by_attribute for node in _in_file_order(source)):
         for node, twin in zip(_in_file_order(source), _in_file_order(copy), strict=True):
             for subgraph, copied in zip(node.subgraphs, twin.subgraphs, strict=True):

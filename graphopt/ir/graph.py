@@ -12,7 +12,7 @@ import networkx as nx
 import numpy.typing as npt
 import onnx
 
-from ..errors import EditError, InvalidModelError
+from ..errors import EditError, InvalidModelError, UnsupportedError
 from . import references
 from .external import DataFolder
 from .infos import with_tensor_type
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from .function import Function
-    from .shapes import TensorType
+    from .types import TensorType
 
 
 class Graph:
@@ -55,6 +55,7 @@ class Graph:
         self._node_count = 0
         self._nodes: tuple[Node, ...] | None = None
         self._types: tuple[int, dict[Value, TensorType]] | None = None
+        self._named_types: tuple[int, dict[Value, TensorType]] | None = None
 
     # ---- reading
 
@@ -63,12 +64,17 @@ class Graph:
         """The graph of a model; `path` is where its external data is looked for. Raises InvalidModelError, ExternalDataError."""
         from .build import build_model
 
-        return build_model(model, path)
+        own = onnx.ModelProto()
+        own.CopyFrom(model)
+        return build_model(own, path)
 
     def to_proto(self) -> onnx.ModelProto:
-        """The model with every weight inside the message (at most 2 GB; `save` knows no limit)."""
+        """The model with every weight inside the message. Raises UnsupportedError for over 2 GB of them; `save` knows no limit."""
         from .emit import emit_model
 
+        size = sum(value.tensor.nbytes for value in self.initializers if value.tensor is not None)
+        if size >= 2**31:
+            raise UnsupportedError(f"the model has {size / 1e9:.1f} GB of weights, and one message holds at most 2 GB; save it to a file instead")
         return emit_model(self)
 
     def copy(self) -> Graph:
@@ -192,12 +198,19 @@ class Graph:
 
     def types(self) -> Mapping[Value, TensorType]:
         """Element type and shape of every tensor value that is known, of the subgraphs' values too; never stale."""
+        root = self.root
+        if root._types is None or root._types[0] != root.version:
+            root._types = (root.version, {value: known.plain for value, known in self.named_types().items()})
+        return root._types[1]
+
+    def named_types(self) -> Mapping[Value, TensorType]:
+        """As `types`, with a name for every dimension that has neither size nor name, `?x:0` say: equal names, equal sizes."""
         from .shapes import infer_types
 
         root = self.root
-        if root._types is None or root._types[0] != root.version:
-            root._types = (root.version, infer_types(root))
-        return root._types[1]
+        if root._named_types is None or root._named_types[0] != root.version:
+            root._named_types = (root.version, infer_types(root))
+        return root._named_types[1]
 
     def shape(self, value: Value) -> tuple[int | str | None, ...] | None:
         """The shape of `value`: ints, names of symbolic dimensions, None for unknown ones; None where the rank is unknown."""

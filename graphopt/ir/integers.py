@@ -1,7 +1,7 @@
 """Evaluation of small integer tensors, element by element: what a model computes about its own shapes.
 
-Elements that depend on unknown dimensions are None; the rest are exact ints. ONNX's own data propagation knows fewer operators and
-gives up on a tensor when one element is unknown.
+An element is an int, the name of a symbolic dimension, or None where nothing is known. ONNX's own data propagation knows fewer operators
+and gives up on a tensor when one element is unknown.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .node import Node, Value
 
 if TYPE_CHECKING:
     from .graph import Graph
-    from .shapes import TensorType
+    from .types import TensorType
 
-# Arrays of dtype object that hold ints and None.
+# Arrays of dtype object that hold ints, names of dimensions, and None.
 Partial = npt.NDArray[np.object_]
 _INTEGERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
 _LARGEST = 256
@@ -73,9 +73,14 @@ def known_integers(graph: Graph, types: Mapping[Value, TensorType]) -> dict[Valu
     result = {}
     for value, contents in partial_integers(graph, types).items():
         known = types.get(value)
-        if value.producer is not None and known is not None and all(element is not None for element in contents.flat):
+        if value.producer is not None and known is not None and is_known(contents):
             result[value] = contents.astype(helper.tensor_dtype_to_np_dtype(known.elem_type))
     return result
+
+
+def is_known(contents: Partial) -> bool:
+    """Whether every element is a number."""
+    return all(isinstance(element, int) for element in contents.flat)
 
 
 def _small_integer(value: Value, types: Mapping[Value, TensorType]) -> bool:
@@ -103,12 +108,12 @@ def _scalar(item: Any) -> Partial:
     return result
 
 
-def _dims(node: Node, types: Mapping[Value, TensorType]) -> list[int | None] | None:
+def _dims(node: Node, types: Mapping[Value, TensorType]) -> list[int | str | None] | None:
     value = node.input(0)
     known = types.get(value) if value is not None else None
     if known is None or known.shape is None:
         return None
-    return [size if isinstance(size, int) else None for size in known.shape]
+    return list(known.shape)
 
 
 def _shape(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
@@ -118,9 +123,9 @@ def _shape(node: Node, inputs: list[Partial | None], types: Mapping[Value, Tenso
 
 def _size(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     dims = _dims(node, types)
-    if dims is None or any(size is None for size in dims):
+    if dims is None or not all(isinstance(size, int) for size in dims):
         return None
-    return _scalar(math.prod(size for size in dims if size is not None))
+    return _scalar(math.prod(size for size in dims if isinstance(size, int)))
 
 
 def _same(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
@@ -137,7 +142,7 @@ def _cast(node: Node, inputs: list[Partial | None], types: Mapping[Value, Tensor
 
 def _gather(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     data, indices = inputs[0], inputs[1]
-    if data is None or indices is None or any(i is None for i in indices.flat):
+    if data is None or indices is None or not is_known(indices):
         return None
     taken = np.take(data, indices.astype(np.int64), axis=node.attributes.get("axis", 0))
     return taken if isinstance(taken, np.ndarray) else _scalar(taken)
@@ -200,7 +205,7 @@ def _unsqueeze(node: Node, inputs: list[Partial | None], types: Mapping[Value, T
 
 def _reshape(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     data, target = inputs[0], inputs[1]
-    if data is None or target is None or any(i is None for i in target.flat):
+    if data is None or target is None or not is_known(target):
         return None
     sizes = [data.shape[i] if size == 0 and not node.attributes.get("allowzero", 0) else size for i, size in enumerate(target)]
     return data.reshape(sizes)
@@ -212,14 +217,14 @@ def _transpose(node: Node, inputs: list[Partial | None], types: Mapping[Value, T
 
 def _expand(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     data, target = inputs[0], inputs[1]
-    if data is None or target is None or any(i is None for i in target.flat) or math.prod(int(i) for i in target.flat) > _LARGEST:
+    if data is None or target is None or not is_known(target) or math.prod(int(i) for i in target.flat) > _LARGEST:
         return None
     return np.broadcast_to(data, np.broadcast_shapes(data.shape, tuple(int(i) for i in target.flat)))
 
 
 def _constant_of_shape(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     shape = inputs[0]
-    if shape is None or any(i is None for i in shape.flat) or math.prod(int(i) for i in shape) > _LARGEST:
+    if shape is None or not is_known(shape) or math.prod(int(i) for i in shape) > _LARGEST:
         return None
     value = node.attributes.get("value")
     if value is None or value.elem_type not in _INTEGERS:
@@ -229,27 +234,27 @@ def _constant_of_shape(node: Node, inputs: list[Partial | None], types: Mapping[
 
 def _range(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     bounds = [None if i is None else i.reshape(-1)[0] for i in inputs]
-    if any(bound is None for bound in bounds):
+    if not all(isinstance(bound, int) for bound in bounds):
         return None
-    numbers = range(*(int(b) for b in bounds if b is not None))
+    numbers = range(*(int(b) for b in bounds))
     return _objects(numbers) if len(numbers) <= _LARGEST else None
 
 
 def _reduce_prod(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     data = inputs[0]
-    if data is None or data.ndim > 1 or any(i is None for i in data.flat):
+    if data is None or data.ndim > 1 or not is_known(data):
         return None
     product = _scalar(math.prod(int(i) for i in data.flat))
     return product.reshape(1) if data.ndim and node.attributes.get("keepdims", 1) else product
 
 
 def _each(function: Callable[..., int], *arrays: Partial) -> Partial:
-    """`function` element-wise over broadcast arrays; None where any operand is."""
+    """`function` element-wise over broadcast arrays; None where an operand is not a number."""
     parts = np.broadcast_arrays(*arrays)
     result = np.empty(parts[0].shape, dtype=object)
     for place in np.ndindex(result.shape):
         operands = [part[place] for part in parts]
-        result[place] = None if any(operand is None for operand in operands) else function(*(int(o) for o in operands))
+        result[place] = function(*(int(o) for o in operands)) if all(isinstance(o, int) for o in operands) else None
     return result
 
 
@@ -264,9 +269,22 @@ def _elementwise(function: Callable[..., int]) -> Rule:
 
 def _where(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
     condition, then, other = inputs
-    if condition is None or then is None or other is None or any(c is None for c in condition.flat):
+    if condition is None or then is None or other is None or not is_known(condition):
         return None
     return np.where(condition.astype(bool), then, other)
+
+
+def _product(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
+    if inputs[0] is None or inputs[1] is None:
+        return None
+    return np.asarray(np.frompyfunc(_times, 2, 1)(inputs[0], inputs[1]), dtype=object)
+
+
+def _times(a: Any, b: Any) -> Any:
+    """The product of two numbers; a name times 1 is the name."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a * b
+    return b if a == 1 else a if b == 1 else None
 
 
 def _truncated_division(a: int, b: int) -> int:
@@ -300,7 +318,7 @@ _RULES: dict[str, Rule] = {
     "Mod": _mod,
     "Add": _elementwise(lambda a, b: a + b),
     "Sub": _elementwise(lambda a, b: a - b),
-    "Mul": _elementwise(lambda a, b: a * b),
+    "Mul": _product,
     "Div": _elementwise(_truncated_division),
     "Min": _elementwise(min),
     "Max": _elementwise(max),

@@ -28,6 +28,7 @@ def load(path: str | os.PathLike[str]) -> Graph:
         raise InvalidModelError(f"{file} is empty")
     try:
         model = onnx.ModelProto.FromString(data)
+        del data  # weights inside the file would be held twice
     except DecodeError as error:
         raise InvalidModelError(f"{file} is not an ONNX model, or is cut off: protobuf cannot parse it") from error
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import onnx
@@ -40,6 +40,8 @@ def merge(original: Message, before: Message, after: Message) -> Any:
         if field.name in storage:
             if stored_anew:
                 _take(result, after, field)
+        elif storage:
+            continue  # graphsurgeon drops documentation and metadata of a tensor together with its old contents
         elif field.is_repeated and field.message_type is not None and field.message_type.name in _KEYS:
             merged = _merge_lists(*(getattr(message, field.name) for message in (original, before, after)), field.message_type.name)
             result.ClearField(field.name)

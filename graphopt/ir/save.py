@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,15 +19,16 @@ import onnx
 from google.protobuf.message import EncodeError
 
 from ..errors import OutputError, UnsupportedError
-from .emit import emit_model, inline_tensor, reference_tensor
+from .emit import inline_tensor, model_pieces, reference_tensor
 from .external import DataFile
-from .files import atomic_file, write_atomically
+from .files import atomic_file
 from .graph import Graph
 from .node import Node
 from .scattered import scattered
 from .tensors import ExternalTensor, Tensor, tensor_header
 
-_LARGEST_MESSAGE = 2**31 - 2**26  # protobuf's limit, less room for everything but the tensors
+_LARGEST_MESSAGE = 2**31 - 2**26  # bytes: protobuf's limit, less room for everything but the tensors
+_LARGEST_FILE = 2**31 - 1
 _SMALLEST_EXTERNAL = 1024  # bytes; shape constants and the like stay inside, where shape inference can read them
 _PAGE = 4096
 
@@ -39,9 +40,9 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     try:
-        if not graph.folder.ranges and sum(t.nbytes for t in _tensors(graph)) <= _LARGEST_MESSAGE:
-            _write_model(target, emit_model(graph))
-        elif _is_untouched(graph) and (bring := _files_to_bring(graph, target.parent)) is not None:
+        inside = sum(t.nbytes for t in _tensors(graph) if not isinstance(t, ExternalTensor))
+        bring = _files_to_bring(graph, target.parent) if inside <= _LARGEST_MESSAGE and _is_untouched(graph) else None
+        if bring is not None:
             _save_with_old_data(graph, target, bring)
         else:
             _save_with_new_data(graph, target)
@@ -93,17 +94,12 @@ def _save_with_old_data(graph: Graph, target: Path, bring: dict[Path, DataFile])
             with atomic_file(destination) as copy:
                 data.copy_to(copy)
             brought.append(destination)
-        _write_model(target, emit_model(graph, _keep_external))
+        _write_model(target, model_pieces(graph, reference_tensor))
     except BaseException:
         for path in brought:
             with suppress(OSError):
                 path.unlink()
         raise
-
-
-def _keep_external(tensor: Tensor, header: onnx.TensorProto | None, name: str) -> onnx.TensorProto:
-    write = reference_tensor if isinstance(tensor, ExternalTensor) and tensor.proto is header else inline_tensor
-    return write(tensor, header, name)
 
 
 def _save_with_new_data(graph: Graph, target: Path) -> None:
@@ -118,7 +114,7 @@ def _save_with_new_data(graph: Graph, target: Path) -> None:
             file.write(tensor.raw())
             return _external_proto(tensor, header, name, data_path.name, start)
 
-        model = emit_model(graph, write)
+        model = list(model_pieces(graph, write))
         written = file.tell() > 0
     try:
         replaced = _old_data_files(target, data_path)
@@ -170,10 +166,12 @@ def _mentions(model: Path, name: str) -> bool:
         return True  # cannot be read: better one file too many
 
 
-def _write_model(target: Path, model: onnx.ModelProto) -> None:
+def _write_model(target: Path, model: Iterable[bytes]) -> None:
     try:
-        contents = model.SerializeToString()
+        pieces = list(model)
     except (EncodeError, ValueError) as error:
         raise UnsupportedError(f"{target}: what is left in the message without large initializers is over 2 GB ({error})") from error
-    write_atomically(target, contents)
-
+    if sum(map(len, pieces)) > _LARGEST_FILE:
+        raise UnsupportedError(f"{target}: what is left in the message without large initializers is over 2 GB")
+    with atomic_file(target) as file:
+        file.writelines(pieces)

@@ -4,45 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from ..errors import InvalidModelError
 from .graph import Graph
-from .integers import IntegerEvaluator
+from .integers import IntegerEvaluator, is_known
 from .node import Node, Value, names
+from .symbols import infer_symbolic
 from .tensors import Tensor, inline, tensor_header
+from .types import TensorType
 
 # Contents of larger tensors are left out of what shape inference sees: none of them is a shape, and weights are big.
 _LARGEST_SHAPE = 256
 
 
-@dataclass(frozen=True)
-class TensorType:
-    """Element type (a value of `onnx.TensorProto.DataType`) and shape: ints, dimension names, None where unknown; None for unknown rank."""
-
-    elem_type: int
-    shape: tuple[int | str | None, ...] | None
-
-    @property
-    def static(self) -> tuple[int, ...] | None:
-        """The shape if every dimension is a number."""
-        if self.shape is None or not all(isinstance(size, int) for size in self.shape):
-            return None
-        return tuple(size for size in self.shape if isinstance(size, int))
-
-
 def infer_types(graph: Graph) -> dict[Value, TensorType]:
-    """Types of the values of the root `graph` and its subgraphs, from the declared inputs, the initializers and the operators alone."""
+    """Types of the values of the root `graph` and its subgraphs, from the declared inputs, the initializers and the operators alone.
+
+    Dimensions that nothing names get names of ours, which start with a question mark: equal names, equal sizes.
+    """
     types = dict(_collect(graph, _infer(_skeleton(graph)).graph))
+    for value in graph.inputs:
+        _name_dimensions(value, types)
     integers = IntegerEvaluator(types)
     for node in graph.nodes:
         if any(v is not None and (v not in types or types[v].static is None) for v in node.outputs):
             types.update(_infer_node(node, types, integers))
+            types.update(infer_symbolic(node, types, integers))
+            for value in node.outputs:
+                _name_dimensions(value, types)
         integers.visit(node)
     return types
+
+
+def _name_dimensions(value: Value | None, types: dict[Value, TensorType]) -> None:
+    known = types.get(value) if value is not None else None
+    if value is not None and known is not None and known.shape is not None and None in known.shape:
+        shape = tuple(f"?{value.name}:{axis}" if size is None else size for axis, size in enumerate(known.shape))
+        types[value] = TensorType(known.elem_type, shape)
 
 
 def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEvaluator) -> dict[Value, TensorType]:
@@ -54,7 +55,7 @@ def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEva
     data = {}
     for value in node.inputs:
         known = integers.read(value)
-        if value is not None and known is not None and value in types and all(element is not None for element in known.flat):
+        if value is not None and known is not None and value in types and is_known(known):
             array = known.astype(helper.tensor_dtype_to_np_dtype(types[value].elem_type))
             data[value.name] = numpy_helper.from_array(array, value.name)
     proto = onnx.NodeProto()

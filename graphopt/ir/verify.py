@@ -11,6 +11,7 @@ from onnx import shape_inference
 
 from ..errors import InvalidModelError, VerifyError
 from .emit import emit_model
+from .fit import misfits
 from .graph import Graph
 from .node import Value
 from .save import save
@@ -24,6 +25,8 @@ def verify(graph: Graph, runtime: bool = True) -> None:
     Declared output types are compared with inferred ones; `onnx.checker` and ONNX Runtime's loader are run on the model as it would be saved.
     """
     check_structure(graph)
+    for misfit in misfits(graph):
+        raise VerifyError(misfit)
     weights = sum(value.tensor.nbytes for value in graph.initializers if value.tensor is not None)
     if weights > _LARGEST_IN_MEMORY:
         with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +51,7 @@ def check_structure(graph: Graph) -> None:
     expected = {(v, node, slot) for node in nodes for slot, v in enumerate(node.inputs) if v is not None}
     expected |= {(v, node, -1 - i) for node in nodes for i, v in enumerate(node.captures)}
     expected |= {(node, v, slot) for node in nodes for slot, v in enumerate(node.outputs) if v is not None}
-    for source, sink, slot in set(graph.nx.edges(keys=True)) ^ expected:
+    for source, sink, slot in sorted(set(graph.nx.edges(keys=True)) ^ expected, key=repr):
         raise VerifyError(f"the edge {source!r} → {sink!r} in slot {slot} is on one side only of graph {graph.name!r}")
     for name, value in graph.values.items():
         if value.name != name or value.graph is not graph:

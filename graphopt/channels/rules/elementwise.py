@@ -7,13 +7,13 @@ from ..operator import CannotFollow, Operator, channel_rule
 
 # Unary functions with f(0) = 0: where a channel is gone, what follows still sees zero.
 _ZERO_AT_ZERO = (
-    *("Abs", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Dropout", "Elu", "Erf", "Floor", "Gelu", "HardSwish"),
+    *("Abs", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Elu", "Erf", "Floor", "Gelu", "HardSwish"),
     *("Identity", "LeakyRelu", "Mish", "Neg", "Relu", "Round", "Selu", "Shrink", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan"),
     *("Tanh", "ThresholdedRelu"),
 )
-_UNARY = ("Acos", "Acosh", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Sigmoid", "Softplus")
+_UNARY = ("Acos", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Sigmoid", "Softplus")
 # Functions without a finite value at zero: the masked original, which the cut is compared with, is not a number there.
-_INFINITE_AT_ZERO = ("Log", "Reciprocal")
+_INFINITE_AT_ZERO = ("Acosh", "Log", "Reciprocal")
 _ADDITIVE = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Or", "Xor", "BitwiseOr", "BitwiseXor")
 _MULTIPLICATIVE = ("Mul", "And", "BitwiseAnd")
 _OTHER = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where")
@@ -45,11 +45,17 @@ def align(op: Operator) -> tuple[list[Label], list[list[tuple[int, Label]]]]:
 @channel_rule("", *_ZERO_AT_ZERO)
 def zero_at_zero(op: Operator) -> None:
     """Passes labels on; zero stays zero."""
-    for slot in range(1, op.input_count):  # Dropout's ratio and training mode
-        op.freeze_all(op.input(slot), "not a channel")
     op.output(op.input(0), zero=op.is_zero(0))
-    if len(op.node.outputs) > 1:  # Dropout's mask
-        op.output(op.input(0), slot=1)
+
+
+@channel_rule("", "Dropout")
+def dropout(op: Operator) -> None:
+    """Passes labels on when it is not training, where it draws a mask of the input's shape."""
+    training = op.constant(2) if op.has(2) else None
+    if (op.has(2) and (training is None or bool(training.any()))) or (op.opset() < 7 and not op.attribute("is_test", 0)):
+        raise CannotFollow("may run in training mode")
+    op.output(op.input(0), zero=op.is_zero(0))
+    op.output(op.input(0), slot=1)
 
 
 @channel_rule("", *_UNARY)
@@ -60,8 +66,8 @@ def unary(op: Operator) -> None:
 
 @channel_rule("", *_INFINITE_AT_ZERO)
 def infinite_at_zero(op: Operator) -> None:
-    """Passes labels on; inexact where zero, at which it has no finite value, is what is left of an index."""
-    if op.is_zero(0):
+    """Passes labels on; inexact where zero, at which it has no finite value, may be what is left of an index."""
+    if op.node.op_type == "Acosh" or not op.is_positive(0):
         for label in op.input(0):
             op.inexact(label, "has no finite value at zero")
     op.output(op.input(0))
@@ -113,28 +119,28 @@ def multiplicative(op: Operator) -> None:
 
 @channel_rule("", "Div", "Mod")
 def quotient(op: Operator) -> None:
-    """Equates broadcast axes; inexact where a divisor is left as zero."""
+    """Equates broadcast axes; inexact where a divisor may be left as zero."""
     if op.attribute("broadcast", 0):
         raise CannotFollow("has the broadcasting of opsets before 7")
     labels, present = align(op)
     zero = op.node.op_type == "Div"
     for label, sides in zip(labels, present, strict=True):
         slots = {slot for slot, other in sides if other is not None}
-        if label is not None and 1 in slots and op.is_zero(1):
-            op.inexact(label, "divides by what is zero once its weights are")
+        if label is not None and 1 in slots and not op.is_positive(1):
+            op.inexact(label, "divides by what may be zero once its weights are")
         zero = zero and (label is None or (0 in slots and op.is_zero(0)))
     op.output(labels, zero=zero)
 
 
 @channel_rule("", "Pow")
 def power(op: Operator) -> None:
-    """Equates broadcast axes; inexact where zero is raised to a power that is not known to be positive."""
+    """Equates broadcast axes; inexact where what may be zero is raised to a power that is not known to be positive."""
     if op.attribute("broadcast", 0):
         raise CannotFollow("has the broadcasting of opsets before 7")
     labels, _ = align(op)
     exponent = op.constant(1)
     positive = exponent is not None and bool((exponent > 0).all())
-    if op.is_zero(0) and not positive:
+    if not positive and not op.is_positive(0):
         for label in labels:
             op.inexact(label, "raises zero to a power that may not be positive")
     op.output(labels, zero=op.is_zero(0) and positive and all(size == 1 for size in op.shape(1)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..labels import Label
 from ..operator import CannotFollow, Operator, channel_rule
 
@@ -14,7 +16,7 @@ def batch_normalization(op: Operator) -> None:
     labels = op.input(0)
     for slot in (1, 2, 3, 4):
         labels[1] = op.equate(labels[1], op.input(slot)[0])
-    op.output(labels, zero=op.is_zero(1) and op.is_zero(2))
+    op.output(labels, zero=_only(labels, [1]) and op.is_zero(1) and op.is_zero(2))
 
 
 @channel_rule("", "InstanceNormalization")
@@ -23,7 +25,8 @@ def instance_normalization(op: Operator) -> None:
     labels = op.input(0)
     op.freeze_all(labels[2:], "normalised over")
     channel = op.equate(op.equate(labels[1], op.input(1)[0]), op.input(2)[0])
-    op.output([labels[0], channel, *[None] * (len(labels) - 2)], zero=op.is_zero(1) and op.is_zero(2))
+    made = [labels[0], channel, *[None] * (len(labels) - 2)]
+    op.output(made, zero=_only(made, [1]) and op.is_zero(1) and op.is_zero(2))
 
 
 @channel_rule("", "LayerNormalization", "RMSNormalization")
@@ -37,7 +40,7 @@ def layer_normalization(op: Operator) -> None:
             passed = _equate_from_right(op, passed, slot)
     for label in passed[axis:]:
         op.inexact(label, "normalises over it")
-    op.output(passed, zero=op.is_zero(1) and op.is_zero(2))
+    op.output(passed, zero=_only(passed, range(axis, len(passed))) and op.is_zero(1) and op.is_zero(2))
     for slot in (1, 2):
         op.output([*passed[:axis], *[None] * (len(labels) - axis)], slot=slot)
 
@@ -83,7 +86,8 @@ def group_normalization(op: Operator) -> None:
     op.follow_attribute("num_groups", outer)
     op.call(outer, "groups")
     channel = op.reshape([outer, inner], (groups, channels // groups), (channels,))[0]
-    op.output([labels[0], channel, *[None] * (len(labels) - 2)], zero=op.is_zero(1) and op.is_zero(2))
+    made = [labels[0], channel, *[None] * (len(labels) - 2)]
+    op.output(made, zero=_only(made, [1]) and op.is_zero(1) and op.is_zero(2))
 
 
 @channel_rule("", "LRN")
@@ -112,3 +116,8 @@ def softmax(op: Operator) -> None:
     for label in labels[axis:] if old else [labels[axis]]:
         op.inexact(label, "normalises over it")
     op.output(labels, zero=op.node.op_type == "LpNormalization" and op.is_zero(0))
+
+
+def _only(labels: list[Label], axes: Collection[int]) -> bool:
+    """Whether no axis but these is labelled: along others a scale and bias of zero do not make the output zero."""
+    return all(label is None or axis in axes for axis, label in enumerate(labels))

@@ -41,8 +41,10 @@ def recurrent(op: Operator) -> None:
     weights_zero = all(op.is_zero(slot) for slot in (1, 2, 3))
     starts_at_zero = all(not op.has(slot) or _is_all_zero(op, slot) or op.is_zero(slot) for slot in (5, 6))
     default = _KEEPS_ZERO[op.node.op_type]
-    usual = op.attribute("activations", default * 2)[: len(default)] == default
+    usual = list(op.attribute("activations", default)) in (default, default * 2)
     zero = weights_zero and starts_at_zero and usual
+    if not zero and not op.is_zero(2):
+        op.inexact(unit, "feeds a unit back that is not zero when its weights are")
     op.output([None, None, None, unit], 0, zero=zero)
     op.output([None, None, unit], 1, zero=zero)
     op.output([None, None, unit], 2, zero=zero)

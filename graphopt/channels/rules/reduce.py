@@ -25,7 +25,9 @@ def reduce(op: Operator) -> None:
     for axis in axes:
         if not (name in _EXACT and op.is_zero(0)):
             op.inexact(labels[axis], "reduces over it")
-    op.output(_without(labels, axes, op.attribute("keepdims", 1)), zero=name in _ZERO_AT_ZERO and op.is_zero(0))
+    something = all(isinstance(size := op.shape(0)[axis], int) and size > 0 for axis in axes)  # of nothing, the product is 1
+    zero = op.is_zero(0) and (name in _EXACT or (name in _ZERO_AT_ZERO and something))
+    op.output(_without(labels, axes, op.attribute("keepdims", 1)), zero=zero)
 
 
 @channel_rule("", "ArgMax", "ArgMin")

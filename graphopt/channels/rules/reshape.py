@@ -24,7 +24,7 @@ def reshape(op: Operator) -> None:
     after = op.output_shape()
     made = op.reshape(labels, before, after)
     place: int | str = 1 if op.has(1) else "shape"
-    target = _target(before, after, made, op.attribute("allowzero", 0))
+    target = _target(before, after, made)
 
     def required(left: Left) -> list[int]:
         return [size if isinstance(size, int) else len(left(size)) for size in target]
@@ -34,15 +34,16 @@ def reshape(op: Operator) -> None:
         new_before = [size if label is None else len(left(label)) for size, label in zip(before, labels, strict=True)]
         new_after = [size if label is None else len(left(label)) for size, label in zip(after, made, strict=True)]
         return all(
-            stated in (-1, wanted) or (stated is None and made[axis] is None) or (stated == 0 and new_before[axis] == wanted)
+            stated in (-1, wanted) or (stated is None and made[axis] is None) or (stated == 0 and axis < len(before) and new_before[axis] == wanted)
             for axis, (stated, wanted) in enumerate(zip(current, new_after, strict=True))
         )
 
-    op.follow(place, required, fits)
+    # A 0 in the target is to mean the input's size; without allowzero it does.
+    op.follow(place, required, fits, **({"allowzero": None} if op.attribute("allowzero", 0) else {}))
     op.output(made, zero=op.is_zero(0))
 
 
-def _target(before: Shape, after: Shape, labels: Sequence[Label], allowzero: int) -> list[Size]:
+def _target(before: Shape, after: Shape, labels: Sequence[Label]) -> list[Size]:
     """A target that says `after`: labels for sizes that may change, 0 for unknown sizes that are the input's, -1 for one other."""
     target: list[Size] = []
     for axis, (size, label) in enumerate(zip(after, labels, strict=True)):
@@ -50,7 +51,7 @@ def _target(before: Shape, after: Shape, labels: Sequence[Label], allowzero: int
             target.append(label)
         elif isinstance(size, int):
             target.append(size)
-        elif size is not None and axis < len(before) and before[axis] == size and not allowzero:
+        elif size is not None and axis < len(before) and before[axis] == size:
             target.append(0)
         elif -1 not in [s for s in target if isinstance(s, int)]:
             target.append(-1)

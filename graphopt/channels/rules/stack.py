@@ -188,7 +188,8 @@ def pad(op: Operator) -> None:
             result[axis] = None
         else:
             result[axis] = op.concat([(before, None), (len(label), label), (after, None)])
-    op.output(result, zero=op.is_zero(0))
+    fill = op.constant(2) if op.has(2) else np.asarray(op.attribute("value", 0.0))
+    op.output(result, zero=op.is_zero(0) and fill is not None and not fill.any())
 
 
 @channel_rule("", "Tile")

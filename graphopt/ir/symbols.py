@@ -1,0 +1,61 @@
+"""Shapes with symbolic dimensions where ONNX's inference gives up: reshapes and broadcasts to sizes that the model reads off its inputs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from .integers import IntegerEvaluator
+from .node import Node, Value
+from .types import TensorType
+
+Shape = tuple[int | str | None, ...]
+
+
+def infer_symbolic(node: Node, types: Mapping[Value, TensorType], integers: IntegerEvaluator) -> dict[Value, TensorType]:
+    """The type of the output of a Reshape or Expand whose target is known but for names; empty where that says nothing new."""
+    if node.domain or node.op_type not in ("Reshape", "Expand") or not node.outputs or node.outputs[0] is None:
+        return {}
+    source, output = node.input(0), node.outputs[0]
+    known, target = types.get(source) if source is not None else None, integers.read(node.input(1))
+    if known is None or known.shape is None or target is None:
+        return {}
+    sizes: Shape = tuple(target.flat)
+    shape = _broadcast(known.shape, sizes) if node.op_type == "Expand" else _reshaped(known.shape, sizes, node.attributes.get("allowzero", 0))
+    stated = types.get(output)
+    if stated is not None and stated.shape is not None and len(stated.shape) == len(shape):
+        shape = tuple(new if old is None else old if isinstance(old, int) or new is None else new for old, new in zip(stated.shape, shape, strict=True))
+    return {output: TensorType(known.elem_type, shape)}
+
+
+def _reshaped(before: Shape, target: Shape, allowzero: int) -> Shape:
+    sizes = [before[axis] if size == 0 and not allowzero and axis < len(before) else size for axis, size in enumerate(target)]
+    if -1 in sizes:
+        place = sizes.index(-1)
+        sizes[place] = _quotient(before, [size for axis, size in enumerate(sizes) if axis != place])
+    elif sizes.count(None) == 1:
+        place = sizes.index(None)
+        sizes[place] = _quotient(before, [size for axis, size in enumerate(sizes) if axis != place])
+    return tuple(sizes)
+
+
+def _quotient(whole: Sequence[int | str | None], parts: Sequence[int | str | None]) -> int | str | None:
+    """What is left of a product of sizes when others are divided out: a number, a name, or None for anything else."""
+    if None in whole or None in parts:
+        return None
+    names = Counter(size for size in whole if isinstance(size, str))
+    names.subtract(size for size in parts if isinstance(size, str))
+    left = [name for name, count in names.items() for _ in range(count)]
+    if any(count < 0 for count in names.values()):
+        return None
+    number, rest = divmod(math.prod(s for s in whole if isinstance(s, int)), max(1, math.prod(s for s in parts if isinstance(s, int))))
+    if rest or len(left) > 1 or (left and number != 1):
+        return None
+    return left[0] if left else number
+
+
+def _broadcast(before: Shape, target: Shape) -> Shape:
+    rank = max(len(before), len(target))
+    aligned = zip((1,) * (rank - len(before)) + before, (1,) * (rank - len(target)) + target, strict=True)
+    return tuple(b if a == 1 else a if b == 1 or a == b else a if isinstance(a, int) else b if isinstance(b, int) else None for a, b in aligned)
