@@ -36,7 +36,9 @@ class PruneChannels(Pass):
     name: ClassVar[str] = "prune-channels"
 
     ratio: float = parameter(0.5, minimum=0, below=1, help="share of each group's units to remove")
-    ratios: Mapping[str, float] = parameter({}, minimum=0, below=1, help="ratios for groups or tensors by name or glob; the first that fits")
+    ratios: Mapping[str, float] = parameter(
+        {}, minimum=0, below=1, help="ratios for groups or tensors by name or glob; the first that fits"
+    )
     heads: float | None = parameter(None, minimum=0, below=1, help="ratio for attention heads, instead of `ratio`")
     head_dims: float | None = parameter(None, minimum=0, below=1, help="ratio for dimensions of attention heads, instead of `ratio`")
     criterion: str = parameter("l2", choices=tuple(CRITERIA), help="how the importance of a unit is measured")

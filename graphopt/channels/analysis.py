@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from ..ir import Graph, IntegerEvaluator, Node, TensorType, Value
@@ -141,5 +140,3 @@ def _is_weight(graph: Graph, value: Value) -> bool:
 
 def _holds_tensor(node: Node) -> bool:
     return node.op_type == "Constant" and not node.domain and any(name in node.attributes for name in ("value", "value_floats"))
-
-

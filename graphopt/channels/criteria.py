@@ -25,7 +25,7 @@ def score(group: ChannelGroup, criterion: str, rng: np.random.Generator) -> Scor
 def _by_norm(power: int) -> Callable[[ChannelGroup, np.random.Generator], Scores]:
     def scores(group: ChannelGroup, rng: np.random.Generator) -> Scores:
         weights = [member for member in group.members if _rank(member) >= 2] or list(group.members)
-        return np.mean([_normalised(_norms(member, power)) for member in weights], axis=0)
+        return np.asarray(np.mean([_normalised(_norms(member, power)) for member in weights], axis=0), np.float64)
 
     return scores
 

@@ -36,8 +36,8 @@ def cut(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, dict
             _slice(value, indices)
             kept[value.name] = {str(axis): left.tolist() for axis, left in indices.items()}
     for value, uses in analysis.shared.items():
-        if (left := _cut_uses(value, uses, removed)) is not None:
-            kept[value.name] = left
+        if (any_left := _cut_uses(value, uses, removed)) is not None:
+            kept[value.name] = any_left
     rewrite(analysis, removed)
     return kept
 
@@ -96,7 +96,9 @@ def _removed_units(group: ChannelGroup, keep: Sequence[int]) -> npt.NDArray[np.i
     if len(chosen) == 0:
         raise EditError(f"channel group {group.name!r} cannot lose all of its {group.size} units")
     if chosen[0] < 0 or chosen[-1] >= group.size:
-        raise EditError(f"channel group {group.name!r} has units 0 to {group.size - 1}, not {int(chosen[-1] if chosen[0] >= 0 else chosen[0])}")
+        raise EditError(
+            f"channel group {group.name!r} has units 0 to {group.size - 1}, not {int(chosen[-1] if chosen[0] >= 0 else chosen[0])}"
+        )
     return np.delete(group.units, chosen)
 
 

@@ -13,7 +13,12 @@ def coupling_dot(analysis: Analysis) -> str:
 
     Groups that are cut exactly are solid, inexact ones dashed; frozen ones are left out, and so are weights that no group reaches.
     """
-    lines = ["graph coupling {", "  layout=dot; rankdir=LR; ranksep=1.5;", '  node [fontname="Helvetica", fontsize=10];', "  edge [fontsize=8];"]
+    lines = [
+        "graph coupling {",
+        "  layout=dot; rankdir=LR; ranksep=1.5;",
+        '  node [fontname="Helvetica", fontsize=10];',
+        "  edge [fontsize=8];",
+    ]
     weights: dict[str, None] = {}
     for number, group in enumerate(group for group in analysis.groups if group.prunable):
         style = "dashed" if group.inexact is not None else "solid"

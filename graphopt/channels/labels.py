@@ -36,7 +36,7 @@ class Labels:
         columns = [column for column in columns if column.any()]
         if not columns:
             return None
-        resolved = np.stack(columns, axis=1)
+        resolved: Units = np.stack(columns, axis=1)
         if not resolved.all():  # units to the front, so that rows from different sources look alike
             resolved = np.take_along_axis(resolved, np.argsort(resolved == 0, axis=1, kind="stable"), axis=1)
             resolved = resolved[:, resolved.any(axis=0)]
@@ -136,7 +136,7 @@ class Labels:
         """The label of the axis that picks `indices` (-1: an index that nothing can remove)."""
         if label is None:
             return None
-        taken = label[indices]
+        taken: Units = label[indices]
         if (indices < 0).any():
             taken[indices < 0] = 0
         return taken
@@ -290,7 +290,7 @@ def _blocks(before: Sequence[int | str | None], after: Sequence[int | str | None
             break
         front.append((list(range(i, run[0])), list(range(o, run[1]))))
         i, o = run
-    if i == len(before) and all(size == 1 for size in after[o:]) or o == len(after) and all(size == 1 for size in before[i:]):
+    if (i == len(before) and all(size == 1 for size in after[o:])) or (o == len(after) and all(size == 1 for size in before[i:])):
         return front
     back: list[tuple[list[int], list[int]]] = []
     rest_in, rest_out = list(before[i:])[::-1], list(after[o:])[::-1]
@@ -326,4 +326,3 @@ def _run(before: Sequence[int | str | None], after: Sequence[int | str | None], 
                 return None
             size_out, o = size_out * following, o + 1
     return i, o
-

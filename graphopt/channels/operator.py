@@ -140,7 +140,7 @@ class Operator:
         partial = self._walk.integers.read(self.node.input(slot))
         if partial is None:
             raise CannotFollow(f"its input {slot} is not known before it runs")
-        return [int(element) if isinstance(element, int) else None for element in partial.flat]
+        return [element if isinstance(element, int) else None for element in partial.reshape(-1).tolist()]
 
     # ---- labels in and out
 

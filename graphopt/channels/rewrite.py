@@ -147,7 +147,7 @@ def _rewrite_input(graph: Graph, follow: Follow, left: Left, after: dict[Value, 
     if value is not None and current is None and (stated := graph.constant(value)) is not None:
         current = stated.astype(object)
     if current is not None:
-        elements = [int(element) if isinstance(element, int) else None for element in current.flat]
+        elements = [element if isinstance(element, int) else None for element in current.reshape(-1).tolist()]
         if follow.fits(elements, left) if follow.fits is not None else elements == required:
             return []
     for name, content in follow.attributes.items():

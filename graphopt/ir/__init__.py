@@ -8,8 +8,8 @@ from .integers import IntegerEvaluator, is_known, known_integers, partial_intege
 from .load import load
 from .node import AttributeValue, Node, Value
 from .save import save
-from .types import TensorType
 from .tensors import ArrayTensor, ExternalTensor, LazyTensor, ProtoTensor, Tensor
+from .types import TensorType
 from .verify import verify
 
 __all__ = [

@@ -54,7 +54,7 @@ def build_graph(graph: Graph, proto: onnx.GraphProto) -> None:
     graph.message = proto
     nodes, initializers, sparse_initializers, inputs, output_infos, value_infos = (list(getattr(proto, field)) for field in _LISTS)
     for field in _LISTS:
-        proto.ClearField(field)  # type: ignore[arg-type]
+        proto.ClearField(field)
     for info in inputs:
         value = _define(graph, info.name, "input")
         value.info = info

@@ -12,8 +12,8 @@ from .graph import Graph
 from .infos import renamed, with_tensor_type
 from .node import Node, Value, names
 from .scattered import rewrite
-from .types import TensorType
 from .tensors import ExternalTensor, ProtoTensor, Tensor, inline, tensor_header
+from .types import TensorType
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -63,7 +63,9 @@ def _emit_shell(graph: Graph, write: WriteTensor) -> onnx.ModelProto:
     return model
 
 
-def emit_graph(graph: Graph, write: WriteTensor = inline_tensor, infos: bool = True, into: onnx.GraphProto | None = None) -> onnx.GraphProto:
+def emit_graph(
+    graph: Graph, write: WriteTensor = inline_tensor, infos: bool = True, into: onnx.GraphProto | None = None
+) -> onnx.GraphProto:
     """The message of `graph`, in `into` if given; without `infos`, value_info (what the file states of intermediate values) is left out."""
     proto = onnx.GraphProto() if into is None else into
     proto.MergeFrom(_emit_frame(graph, write, infos))
@@ -149,8 +151,8 @@ def copy_model(graph: Graph) -> Graph:
 
 def _share_tensors(source: Graph, copy: Graph) -> None:
     for value, _ in _dense(source):
-        twin = copy._values[value.name]
-        twin.tensor, twin.header = value.tensor, value.header
+        copied_value = copy._values[value.name]
+        copied_value.tensor, copied_value.header = value.tensor, value.header
     if source.version or any(node.subgraphs_by_attribute for node in _in_file_order(source)):
         for node, twin in zip(_in_file_order(source), _in_file_order(copy), strict=True):
             for subgraph, copied in zip(node.subgraphs, twin.subgraphs, strict=True):

@@ -28,9 +28,13 @@ class DataFile:
 
     def __init__(self, path: Path, where: str) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+            self._descriptor = os.open(
+                path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+            )
         except OSError as error:
-            raise ExternalDataError(f"{where}: cannot open external data file {str(path)!r}: {error.strerror}; put the file beside the model") from error
+            raise ExternalDataError(
+                f"{where}: cannot open external data file {str(path)!r}: {error.strerror}; put the file beside the model"
+            ) from error
         status = os.fstat(self._descriptor)
         self.path, self.size = path, status.st_size
         if not stat.S_ISREG(status.st_mode):
@@ -48,7 +52,9 @@ class DataFile:
         try:
             mapped = mmap.mmap(self._descriptor, offset - start + length, access=mmap.ACCESS_READ, offset=start)
         except ValueError as error:  # mmap checks the size: reading beyond the end of a mapped file would end the process
-            raise ExternalDataError(f"external data file {str(self.path)!r} was cut off after it was loaded; load the model again") from error
+            raise ExternalDataError(
+                f"external data file {str(self.path)!r} was cut off after it was loaded; load the model again"
+            ) from error
         return memoryview(mapped)[offset - start :]
 
     def is_at(self, path: Path) -> bool:
@@ -136,7 +142,9 @@ class DataFolder:
 
     def _contained(self, location: str, where: str) -> Path:
         if self._folder is None:
-            raise ExternalDataError(f"{where}: the data is in file {location!r}, but the model did not come from a file; load it from its path")
+            raise ExternalDataError(
+                f"{where}: the data is in file {location!r}, but the model did not come from a file; load it from its path"
+            )
         path = PurePosixPath(location.replace("\\", "/"))
         if path.is_absolute() or PureWindowsPath(location).anchor or ".." in path.parts or "\0" in location:
             raise ExternalDataError(f"{where}: external data location {location!r} must be a relative path inside the model's folder")

@@ -51,7 +51,7 @@ class Function:
         proto = onnx.FunctionProto()
         proto.CopyFrom(self.proto)
         for field in ("node", "value_info", "input", "output"):
-            proto.ClearField(field)  # type: ignore[arg-type]
+            proto.ClearField(field)
         proto.node.extend(message.node)
         proto.value_info.extend(message.value_info)
         proto.input.extend(info.name for info in message.input)

@@ -74,7 +74,9 @@ class Graph:
 
         size = sum(value.tensor.nbytes for value in self.initializers if value.tensor is not None)
         if size >= 2**31:
-            raise UnsupportedError(f"the model has {size / 1e9:.1f} GB of weights, and one message holds at most 2 GB; save it to a file instead")
+            raise UnsupportedError(
+                f"the model has {size / 1e9:.1f} GB of weights, and one message holds at most 2 GB; save it to a file instead"
+            )
         return emit_model(self)
 
     def copy(self) -> Graph:
@@ -485,7 +487,8 @@ class Graph:
                 self.nx.add_edge(node, value, slot)
 
     def _disconnect_inputs(self, node: Node) -> None:
-        self.nx.remove_edges_from([(value, node, slot) for slot, value in enumerate(node.inputs) if value is not None])
+        edges: list[Any] = [(value, node, slot) for slot, value in enumerate(node.inputs) if value is not None]
+        self.nx.remove_edges_from(edges)
         old, node.inputs = node.inputs, ()
         self._drop_unused_outer(old)
 

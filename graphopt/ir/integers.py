@@ -144,7 +144,7 @@ def _gather(node: Node, inputs: list[Partial | None], types: Mapping[Value, Tens
     data, indices = inputs[0], inputs[1]
     if data is None or indices is None or not is_known(indices):
         return None
-    taken = np.take(data, indices.astype(np.int64), axis=node.attributes.get("axis", 0))
+    taken: Any = np.take(data, indices.astype(np.int64), axis=node.attributes.get("axis", 0))
     return taken if isinstance(taken, np.ndarray) else _scalar(taken)
 
 
@@ -233,7 +233,7 @@ def _constant_of_shape(node: Node, inputs: list[Partial | None], types: Mapping[
 
 
 def _range(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
-    bounds = [None if i is None else i.reshape(-1)[0] for i in inputs]
+    bounds: list[Any] = [None if i is None else i.reshape(-1)[0] for i in inputs]
     if not all(isinstance(bound, int) for bound in bounds):
         return None
     numbers = range(*(int(b) for b in bounds))

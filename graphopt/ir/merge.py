@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import onnx
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from .tensors import DATA_FIELDS
 
 # How entries of repeated messages are told apart. Lists of other messages, and of scalars, are taken as a whole.
-_KEYS = {
+_KEYS: dict[str, Callable[[Any], Hashable]] = {
     "NodeProto": lambda m: tuple(filter(None, m.output)) or (m.op_type, m.name, *m.input),
     "FunctionProto": lambda m: (m.domain, m.name),  # the tool may not know overloads; their order tells them apart
     "OperatorSetIdProto": lambda m: m.domain,
@@ -43,7 +43,8 @@ def merge(original: Message, before: Message, after: Message) -> Any:
         elif storage:
             continue  # graphsurgeon drops documentation and metadata of a tensor together with its old contents
         elif field.is_repeated and field.message_type is not None and field.message_type.name in _KEYS:
-            merged = _merge_lists(*(getattr(message, field.name) for message in (original, before, after)), field.message_type.name)
+            lists = [getattr(message, field.name) for message in (original, before, after)]
+            merged = _merge_lists(lists[0], lists[1], lists[2], field.message_type.name)
             result.ClearField(field.name)
             getattr(result, field.name).extend(merged)
         elif _field(before, field.name) == _field(after, field.name):
@@ -64,7 +65,8 @@ def _merge_lists(original: Iterable[Any], before: Iterable[Any], after: Iterable
     # What the tool adds by itself was not added by the user.
     afters = {key: m for key, m in afters.items() if key in originals or key not in befores or not same(befores[key], m)}
     merged = {
-        key: merge(originals[key], befores[key], message) if key in originals and key in befores else message for key, message in afters.items()
+        key: merge(originals[key], befores[key], message) if key in originals and key in befores else message
+        for key, message in afters.items()
     }
     # What the tool drops by itself was not dropped by the user, and its own order is no edit either.
     kept = [key for key in originals if key in afters or key not in befores]
@@ -80,7 +82,7 @@ def _merge_lists(original: Iterable[Any], before: Iterable[Any], after: Iterable
 def _by_key(messages: Iterable[Any], kind: str) -> dict[Hashable, Any]:
     """By key and occurrence: lists may name one thing twice."""
     seen: Counter[Hashable] = Counter()
-    result = {}
+    result: dict[Hashable, Any] = {}
     for message in messages:
         key = _KEYS[kind](message)
         seen[key] += 1

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 from onnx import AttributeProto, helper
 
@@ -167,7 +168,7 @@ def make_attribute(name: str, value: AttributeValue) -> AttributeProto:
         return helper.make_attribute(name, tensor_proto(value, name))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and not value:
         raise EditError(f"attribute {name!r} is an empty list, which does not say its type; pass an AttributeProto")
-    if hasattr(value, "__array__") and getattr(value, "ndim", 0):
+    if hasattr(value, "__array__") and np.ndim(value):
         return helper.make_attribute(name, tensor_proto(ArrayTensor(value), name))
     try:
         return helper.make_attribute(name, value.item() if hasattr(value, "item") else value)

@@ -26,8 +26,8 @@ def infer_types(graph: Graph) -> dict[Value, TensorType]:
     Dimensions that nothing names get names of ours, which start with a question mark: equal names, equal sizes.
     """
     types = dict(_collect(graph, _infer(_skeleton(graph)).graph))
-    for value in graph.inputs:
-        _name_dimensions(value, types)
+    for given in graph.inputs:
+        _name_dimensions(given, types)
     integers = IntegerEvaluator(types)
     for node in graph.nodes:
         if any(v is not None and (v not in types or types[v].static is None) for v in node.outputs):
@@ -51,7 +51,9 @@ def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEva
     graph = node.graph
     if graph is None or node.subgraphs_by_attribute or not onnx.defs.has(node.op_type, node.domain):
         return {}
-    stated = {v.name: helper.make_tensor_type_proto(types[v].elem_type, types[v].shape) for v in node.inputs if v is not None and v in types}
+    stated = {
+        v.name: helper.make_tensor_type_proto(types[v].elem_type, types[v].shape) for v in node.inputs if v is not None and v in types
+    }
     data = {}
     for value in node.inputs:
         known = integers.read(value)
@@ -70,7 +72,7 @@ def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEva
         found = shape_inference.infer_node_outputs(
             schema, proto, stated, data, opset_imports=list(graph.root.model.opset_import), ir_version=graph.ir_version
         )
-    except Exception:  # noqa: BLE001  see _infer
+    except Exception:  #  see _infer
         return {}
     better = {}
     for value in node.outputs:
@@ -110,11 +112,11 @@ def _without_large_contents(tensor: Tensor, header: TensorProto | None, name: st
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # noqa: BLE001  onnx raises its own and built-in types alike; without inference the declared types remain
+    except Exception:  #  onnx raises its own and built-in types alike; without inference the declared types remain
         pass
     try:
         return shape_inference.infer_shapes(model)
-    except Exception:  # noqa: BLE001
+    except Exception:  #
         return model
 
 
@@ -154,5 +156,7 @@ def _tensor_type(proto: onnx.TypeProto) -> TensorType | None:
     dims: list[int | str | None] = []
     for dim in tensor.shape.dim:
         known = dim.WhichOneof("value")
-        dims.append(dim.dim_value if known == "dim_value" and dim.dim_value >= 0 else (dim.dim_param or None) if known == "dim_param" else None)
+        dims.append(
+            dim.dim_value if known == "dim_value" and dim.dim_value >= 0 else (dim.dim_param or None) if known == "dim_param" else None
+        )
     return TensorType(tensor.elem_type, tuple(dims))

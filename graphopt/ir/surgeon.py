@@ -52,9 +52,10 @@ def _export(surgeon: gs.Graph) -> onnx.ModelProto:
     import onnx_graphsurgeon as gs
 
     try:
-        return gs.export_onnx(surgeon, do_type_check=False)
+        exported: onnx.ModelProto = gs.export_onnx(surgeon, do_type_check=False)
     except Exception as error:
         raise UnsupportedError(f"onnx-graphsurgeon cannot export its graph ({type(error).__name__}: {error})") from error
+    return exported
 
 
 def _forget_undefined(source: onnx.GraphProto, graph: onnx.GraphProto) -> None:
@@ -63,15 +64,20 @@ def _forget_undefined(source: onnx.GraphProto, graph: onnx.GraphProto) -> None:
     for field in ("initializer", "input"):
         kept = [message for message in getattr(graph, field) if message.name not in made]
         _replace(graph, field, kept)
-    defined = made | {message.name for message in (*graph.initializer, *graph.input)} | {s.values.name for s in graph.sparse_initializer}
+    defined = made | _names(graph) | {s.values.name for s in graph.sparse_initializer}
     before = {name for node in source.node for name in node.output}
-    gone = (before | {message.name for message in (*source.initializer, *source.input)}) - defined
+    gone = (before | _names(source)) - defined
     _replace(graph, "value_info", [info for info in graph.value_info if info.name not in gone])
     _replace(graph, "quantization_annotation", [a for a in graph.quantization_annotation if a.tensor_name not in gone])
+
+
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """Names of the inputs and dense initializers."""
+    return {tensor.name for tensor in graph.initializer} | {info.name for info in graph.input}
 
 
 def _replace(graph: onnx.GraphProto, field: str, messages: list[Any]) -> None:
     if len(messages) < len(getattr(graph, field)):
         copies = [type(message).FromString(message.SerializeToString()) for message in messages]
-        graph.ClearField(field)  # type: ignore[arg-type]
+        graph.ClearField(field)
         getattr(graph, field).extend(copies)

@@ -21,11 +21,16 @@ def infer_symbolic(node: Node, types: Mapping[Value, TensorType], integers: Inte
     known, target = types.get(source) if source is not None else None, integers.read(node.input(1))
     if known is None or known.shape is None or target is None:
         return {}
-    sizes: Shape = tuple(target.flat)
-    shape = _broadcast(known.shape, sizes) if node.op_type == "Expand" else _reshaped(known.shape, sizes, node.attributes.get("allowzero", 0))
+    sizes: Shape = tuple(target.reshape(-1).tolist())
+    shape = (
+        _broadcast(known.shape, sizes) if node.op_type == "Expand" else _reshaped(known.shape, sizes, node.attributes.get("allowzero", 0))
+    )
     stated = types.get(output)
     if stated is not None and stated.shape is not None and len(stated.shape) == len(shape):
-        shape = tuple(new if old is None else old if isinstance(old, int) or new is None else new for old, new in zip(stated.shape, shape, strict=True))
+        shape = tuple(
+            new if old is None else old if isinstance(old, int) or new is None else new
+            for old, new in zip(stated.shape, shape, strict=True)
+        )
     return {output: TensorType(known.elem_type, shape)}
 
 
@@ -58,4 +63,6 @@ def _quotient(whole: Sequence[int | str | None], parts: Sequence[int | str | Non
 def _broadcast(before: Shape, target: Shape) -> Shape:
     rank = max(len(before), len(target))
     aligned = zip((1,) * (rank - len(before)) + before, (1,) * (rank - len(target)) + target, strict=True)
-    return tuple(b if a == 1 else a if b == 1 or a == b else a if isinstance(a, int) else b if isinstance(b, int) else None for a, b in aligned)
+    return tuple(
+        b if a == 1 else a if b == 1 or a == b else a if isinstance(a, int) else b if isinstance(b, int) else None for a, b in aligned
+    )

@@ -67,10 +67,10 @@ class Tensor(ABC):
             raise EditError(f"a tensor declared with shape {self.shape} evaluates to shape {array.shape}")
         if self.elem_type in _PACKED_BITS:
             return bytes(numpy_helper.from_array(array).raw_data)
-        return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({onnx.TensorProto.DataType.Name(self.elem_type)}{list(self.shape)})"  # type: ignore[arg-type]
+        return f"{type(self).__name__}({onnx.TensorProto.DataType.Name(self.elem_type)}{list(self.shape)})"
 
 
 class ArrayTensor(Tensor):
@@ -172,7 +172,7 @@ def tensor_header(proto: onnx.TensorProto | None, tensor: Tensor, name: str) -> 
     if proto is not None:
         header.CopyFrom(proto)
         for field in DATA_FIELDS:
-            header.ClearField(field)  # type: ignore[arg-type]
+            header.ClearField(field)
         del header.dims[:]
     header.dims.extend(tensor.shape)
     header.data_type = tensor.elem_type

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -48,7 +49,7 @@ def check_structure(graph: Graph) -> None:
         nodes = graph.nodes
     except InvalidModelError as error:
         raise VerifyError(str(error)) from error
-    expected = {(v, node, slot) for node in nodes for slot, v in enumerate(node.inputs) if v is not None}
+    expected: set[tuple[Any, Any, int]] = {(v, node, slot) for node in nodes for slot, v in enumerate(node.inputs) if v is not None}
     expected |= {(v, node, -1 - i) for node in nodes for i, v in enumerate(node.captures)}
     expected |= {(node, v, slot) for node in nodes for slot, v in enumerate(node.outputs) if v is not None}
     for source, sink, slot in sorted(set(graph.nx.edges(keys=True)) ^ expected, key=repr):
@@ -63,9 +64,9 @@ def check_structure(graph: Graph) -> None:
     for node in nodes:
         if node.graph is not graph:
             raise VerifyError(f"node {node.label} is in graph {graph.name!r} but does not belong to it")
-        for value in node.inputs:
-            if value is not None:
-                _check_visible(graph, value, f"an input of {node.label}")
+        for read in node.inputs:
+            if read is not None:
+                _check_visible(graph, read, f"an input of {node.label}")
         for subgraph in node.subgraphs:
             if subgraph.parent is not graph or subgraph.owner is not node:
                 raise VerifyError(f"a subgraph of node {node.label} does not know its place")
@@ -107,4 +108,3 @@ def _check_runtime(model: bytes | str) -> None:
 def one_line(error: BaseException) -> str:
     """The first lines of a library's message as one."""
     return " ".join(str(error).split())[:400]
-

@@ -34,7 +34,9 @@ def reshape(op: Operator) -> None:
         new_before = [size if label is None else len(left(label)) for size, label in zip(before, labels, strict=True)]
         new_after = [size if label is None else len(left(label)) for size, label in zip(after, made, strict=True)]
         return all(
-            stated in (-1, wanted) or (stated is None and made[axis] is None) or (stated == 0 and axis < len(before) and new_before[axis] == wanted)
+            stated in (-1, wanted)
+            or (stated is None and made[axis] is None)
+            or (stated == 0 and axis < len(before) and new_before[axis] == wanted)
             for axis, (stated, wanted) in enumerate(zip(current, new_after, strict=True))
         )
 

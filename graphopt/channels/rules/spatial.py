@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..labels import Label
 from ..operator import CannotFollow, Operator, Size, channel_rule
 
 
@@ -27,7 +28,7 @@ def resize(op: Operator) -> None:
     op.output(result, zero=op.is_zero(0))
 
 
-def _follow_sizes(op: Operator, labels: list[np.ndarray | None], axes: list[int]) -> None:  # type: ignore[type-arg]
+def _follow_sizes(op: Operator, labels: list[Label], axes: list[int]) -> None:
     stated = op.partial(3)
     sizes: list[Size] = []
     for place, axis in enumerate(axes):
@@ -41,7 +42,7 @@ def _follow_sizes(op: Operator, labels: list[np.ndarray | None], axes: list[int]
     op.follow_sizes(3, sizes)
 
 
-def _check_scales(op: Operator, labels: list[np.ndarray | None], axes: list[int]) -> None:  # type: ignore[type-arg]
+def _check_scales(op: Operator, labels: list[Label], axes: list[int]) -> None:
     slot = 2 if op.opset() >= 11 and op.node.op_type == "Resize" else 1
     scales = op.constant(slot) if op.has(slot) else np.asarray(op.attribute("scales", []))
     if scales is None or len(scales) != len(axes) or any(scales[axes.index(a)] != 1 for a in axes if labels[a] is not None):

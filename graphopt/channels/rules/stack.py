@@ -116,10 +116,11 @@ def _slice_arguments(op: Operator, rank: int) -> tuple[list[int | None], list[in
         return starts, ends, [axis % rank for axis in axes], [1] * len(starts)
     starts, ends = op.partial(1), op.partial(2)
     count = len(starts)
-    axes = op.integers(3) if op.has(3) else list(range(count))
-    if axes is None:
+    known = op.integers(3) if op.has(3) else list(range(count))
+    if known is None:
         raise CannotFollow("its axes are not known before it runs")
-    steps = op.partial(4) if op.has(4) else [1] * count
+    axes = known
+    steps: list[int | None] = op.partial(4) if op.has(4) else [1] * count
     return starts, ends, [axis % rank for axis in axes], steps
 
 
