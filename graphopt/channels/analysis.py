@@ -100,6 +100,8 @@ def _apply_rule(op: Operator, walk: Walk, read: Read) -> None:
             rule(op)
         except CannotFollow as error:
             rule, why = None, str(error)
+        except (LookupError, TypeError, ValueError) as error:  # a node that is not what its operator allows, or a mistake in a rule
+            rule, why = None, f"its channel rule failed ({type(error).__name__}: {error})"
     if rule is None:
         captured = [(value, -1 - place) for place, value in enumerate(node.captures)]
         for value, slot in [*((value, slot) for slot, value in enumerate(node.inputs)), *captured]:

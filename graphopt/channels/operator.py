@@ -159,19 +159,32 @@ class Operator:
         value = self._output(slot)
         known = self._walk.types.get(value)
         shape = known.shape if known is not None else None
-        fits = shape is not None and len(shape) == len(labels)
+        fits = shape is not None and self._agrees(labels, shape)
         made: list[Label] = []
-        for axis, label in enumerate(labels):
-            if label is not None and not (fits and shape is not None and shape[axis] == len(label)):
-                self.freeze(label, "the shape of its output is not what the rule expects" if fits else "the shape of its output is unknown")
+        for label in labels:
+            if label is not None and not fits:
+                self.freeze(
+                    label, "the shape of its output is unknown" if shape is None else "the shape of its output is not what the rule expects"
+                )
                 label = None
             if label is not None and len(label) == 1:
                 self.freeze(label, "the only index of an axis")
                 label = None
             made.append(label)
         self._walk.of[value] = made
+        if known is not None and not fits:
+            self._walk.types[value] = TensorType(known.elem_type, None)  # the inference is wrong, or the rule: believe neither
         if zero:
             self._walk.zero.add(value)
+
+    @staticmethod
+    def _agrees(labels: Sequence[Label], shape: Shape) -> bool:
+        return len(labels) == len(shape) and all(label is None or len(label) == size for label, size in zip(labels, shape, strict=True))
+
+    def is_weight(self, slot: int) -> bool:
+        """Whether the input is an initializer or the output of a Constant node."""
+        value = self.node.input(slot)
+        return value is not None and (value.is_initializer or (value.producer is not None and value.producer.op_type == "Constant"))
 
     def is_zero(self, slot: int) -> bool:
         """Whether the input is zero wherever its indices go. An absent input is."""

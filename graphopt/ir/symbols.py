@@ -1,4 +1,4 @@
-"""Shapes with symbolic dimensions where ONNX's inference gives up: reshapes and broadcasts to sizes that the model reads off its inputs."""
+"""Shapes where ONNX's inference gives up: reshapes and broadcasts to sizes that the model reads off its inputs, and some operators."""
 
 from __future__ import annotations
 
@@ -12,10 +12,26 @@ from .types import TensorType
 
 Shape = tuple[int | str | None, ...]
 
+# Operators without an inference of their own in onnx, and the input whose type the first output has.
+_LIKE_INPUT = {
+    ("", "GroupNormalization"): 0,
+    ("", "MeanVarianceNormalization"): 0,
+    ("com.microsoft", "Attention"): 0,
+    ("com.microsoft", "GroupQueryAttention"): 0,
+    ("com.microsoft", "MultiHeadAttention"): 2,
+    ("com.microsoft", "RotaryEmbedding"): 0,
+    ("com.microsoft", "SkipLayerNormalization"): 0,
+    ("com.microsoft", "SkipSimplifiedLayerNormalization"): 0,
+} | {("com.microsoft", name): 0 for name in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")}
+
 
 def infer_symbolic(node: Node, types: Mapping[Value, TensorType], integers: IntegerEvaluator) -> dict[Value, TensorType]:
     """The type of the output of a Reshape or Expand whose target is known but for names; empty where that says nothing new."""
-    if node.domain or node.op_type not in ("Reshape", "Expand") or not node.outputs or node.outputs[0] is None:
+    if not node.outputs or node.outputs[0] is None:
+        return {}
+    if (node.domain, node.op_type) in _LIKE_INPUT:
+        return _like_input(node, types)
+    if node.domain or node.op_type not in ("Reshape", "Expand"):
         return {}
     source, output = node.input(0), node.outputs[0]
     known, target = types.get(source) if source is not None else None, integers.read(node.input(1))
@@ -32,6 +48,26 @@ def infer_symbolic(node: Node, types: Mapping[Value, TensorType], integers: Inte
             for old, new in zip(stated.shape, shape, strict=True)
         )
     return {output: TensorType(known.elem_type, shape)}
+
+
+def _like_input(node: Node, types: Mapping[Value, TensorType]) -> dict[Value, TensorType]:
+    slot, found = _LIKE_INPUT[node.domain, node.op_type], {}
+    source = node.input(slot)
+    for value in (node.outputs[0], *node.outputs[3:4]):  # the fourth, where there is one, is the sum that is normalised
+        if value is not None and source is not None and source in types:
+            found[value] = types[source]
+    if node.op_type == "Attention" and (packed := _packed_attention(node, types)) is not None and node.outputs[0] is not None:
+        found = {node.outputs[0]: packed}
+    return found
+
+
+def _packed_attention(node: Node, types: Mapping[Value, TensorType]) -> TensorType | None:
+    source, weight = node.input(0), node.input(1)
+    known, columns = (types.get(value) if value is not None else None for value in (source, weight))
+    if known is None or columns is None or known.shape is None or columns.static is None or len(known.shape) != 3:
+        return None
+    values = node.attributes.get("qkv_hidden_sizes", [columns.static[1] // 3] * 3)[2]
+    return TensorType(known.elem_type, (*known.shape[:2], values))
 
 
 def _reshaped(before: Shape, target: Shape, allowzero: int) -> Shape:

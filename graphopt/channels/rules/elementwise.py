@@ -8,10 +8,10 @@ from ..operator import CannotFollow, Operator, channel_rule
 # Unary functions with f(0) = 0: where a channel is gone, what follows still sees zero.
 _ZERO_AT_ZERO = (
     *("Abs", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu", "Elu", "Erf", "Floor", "Gelu", "HardSwish"),
-    *("Identity", "LeakyRelu", "Mish", "Neg", "Relu", "Round", "Selu", "Shrink", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan"),
+    *("Identity", "LeakyRelu", "Mish", "Neg", "Relu", "Round", "Selu", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan"),
     *("Tanh", "ThresholdedRelu"),
 )
-_UNARY = ("Acos", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Sigmoid", "Softplus")
+_UNARY = ("Acos", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Shrink", "Sigmoid", "Softplus")
 # Functions without a finite value at zero: the masked original, which the cut is compared with, is not a number there.
 _INFINITE_AT_ZERO = ("Acosh", "Log", "Reciprocal")
 _ADDITIVE = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Or", "Xor", "BitwiseOr", "BitwiseXor")
@@ -46,6 +46,17 @@ def align(op: Operator) -> tuple[list[Label], list[list[tuple[int, Label]]]]:
 def zero_at_zero(op: Operator) -> None:
     """Passes labels on; zero stays zero."""
     op.output(op.input(0), zero=op.is_zero(0))
+
+
+@channel_rule("com.microsoft", "BiasGelu", "FastGelu", "Gelu", "QuickGelu")
+def fused_gelu(op: Operator) -> None:
+    """Equates the bias's axis with the last; zero stays zero."""
+    labels = op.input(0)
+    zero = op.is_zero(0)
+    if op.has(1):
+        labels[-1] = op.equate(labels[-1], op.input(1)[0])
+        zero = zero and op.is_zero(1) and all(label is None for label in labels[:-1])
+    op.output(labels, zero=zero)
 
 
 @channel_rule("", "Dropout")

@@ -48,7 +48,7 @@ def layer_normalization(op: Operator) -> None:
 @channel_rule("com.microsoft", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 def skip_layer_normalization(op: Operator) -> None:
     """As LayerNormalization over the last axis of the sum of two inputs."""
-    labels = [op.equate(a, b) for a, b in zip(op.input(0), op.input(1), strict=True)]
+    labels = _equate_from_right(op, op.input(0), 1)
     for slot in range(2, op.input_count):
         if op.has(slot):
             labels[-1] = op.equate(labels[-1], op.input(slot)[-1])
@@ -100,10 +100,10 @@ def local_response_normalization(op: Operator) -> None:
 
 @channel_rule("", "MeanVarianceNormalization")
 def mean_variance_normalization(op: Operator) -> None:
-    """Labels pass; inexact along the normalised axes."""
+    """Labels pass, inexactly."""
     labels = op.input(0)
-    for axis in op.attribute("axes", [0, 2, 3]):
-        op.inexact(labels[axis], "normalises over it")
+    for label in labels:  # along the others too: the variance of what is gone is zero, by which it divides
+        op.inexact(label, "normalises over it")
     op.output(labels)
 
 

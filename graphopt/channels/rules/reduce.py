@@ -25,6 +25,9 @@ def reduce(op: Operator) -> None:
     for axis in axes:
         if not (name in _EXACT and op.is_zero(0)):
             op.inexact(labels[axis], "reduces over it")
+    if name == "ReduceLogSum" and not op.is_positive(0):
+        for label in labels:
+            op.inexact(label, "takes the logarithm of what may be zero")
     something = all(isinstance(size := op.shape(0)[axis], int) and size > 0 for axis in axes)  # of nothing, the product is 1
     zero = op.is_zero(0) and (name in _EXACT or (name in _ZERO_AT_ZERO and something))
     op.output(_without(labels, axes, op.attribute("keepdims", 1)), zero=zero)
