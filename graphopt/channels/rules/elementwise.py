@@ -11,7 +11,7 @@ _ZERO_AT_ZERO = (
     *("Identity", "LeakyRelu", "Mish", "Neg", "Relu", "Round", "Selu", "Sign", "Sin", "Sinh", "Softsign", "Sqrt", "Swish", "Tan"),
     *("Tanh", "ThresholdedRelu"),
 )
-_UNARY = ("Acos", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Shrink", "Sigmoid", "Softplus")
+_UNARY = ("Acos", "Cos", "Cosh", "Exp", "HardSigmoid", "IsInf", "IsNaN", "Not", "BitwiseNot", "Sigmoid", "Softplus")
 # Functions without a finite value at zero: the masked original, which the cut is compared with, is not a number there.
 _INFINITE_AT_ZERO = ("Acosh", "Log", "Reciprocal")
 _ADDITIVE = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Or", "Xor", "BitwiseOr", "BitwiseXor")
@@ -82,6 +82,12 @@ def infinite_at_zero(op: Operator) -> None:
         for label in op.input(0):
             op.inexact(label, "has no finite value at zero")
     op.output(op.input(0))
+
+
+@channel_rule("", "Shrink")
+def shrink(op: Operator) -> None:
+    """Passes labels on; zero stays zero unless the threshold is negative."""
+    op.output(op.input(0), zero=op.is_zero(0) and op.attribute("lambd", 0.5) >= 0)
 
 
 @channel_rule("", "Clip")
