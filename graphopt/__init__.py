@@ -11,6 +11,8 @@ from graphopt import errors
 from graphopt.errors import GraphoptError, UnsupportedError
 from graphopt.ir import ArrayTensor, Graph, LazyTensor, Node, Tensor, TensorType, Value, load, save, verify
 from graphopt.pipeline import Context, Pass, PassResult, Skip, parameter, surgeon_pass
+from graphopt.report import Run, run
+from graphopt.search import Optimized, optimize
 
 __version__ = "0.1.0"
 
@@ -21,8 +23,10 @@ __all__ = [
     "GraphoptError",
     "LazyTensor",
     "Node",
+    "Optimized",
     "Pass",
     "PassResult",
+    "Run",
     "Skip",
     "Tensor",
     "TensorType",
@@ -30,7 +34,9 @@ __all__ = [
     "Value",
     "errors",
     "load",
+    "optimize",
     "parameter",
+    "run",
     "save",
     "surgeon_pass",
     "verify",

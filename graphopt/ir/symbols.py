@@ -16,9 +16,6 @@ Shape = tuple[int | str | None, ...]
 _LIKE_INPUT = {
     ("", "GroupNormalization"): 0,
     ("", "MeanVarianceNormalization"): 0,
-    ("com.microsoft", "Attention"): 0,
-    ("com.microsoft", "GroupQueryAttention"): 0,
-    ("com.microsoft", "MultiHeadAttention"): 2,
     ("com.microsoft", "RotaryEmbedding"): 0,
     ("com.microsoft", "SkipLayerNormalization"): 0,
     ("com.microsoft", "SkipSimplifiedLayerNormalization"): 0,
@@ -29,6 +26,8 @@ def infer_symbolic(node: Node, types: Mapping[Value, TensorType], integers: Inte
     """The type of the output of a Reshape or Expand whose target is known but for names; empty where that says nothing new."""
     if not node.outputs or node.outputs[0] is None:
         return {}
+    if node.domain == "com.microsoft" and node.op_type in ("Attention", "GroupQueryAttention", "MultiHeadAttention"):
+        return _attention(node, types)
     if (node.domain, node.op_type) in _LIKE_INPUT:
         return _like_input(node, types)
     if node.domain or node.op_type not in ("Reshape", "Expand"):
@@ -56,18 +55,29 @@ def _like_input(node: Node, types: Mapping[Value, TensorType]) -> dict[Value, Te
     for value in (node.outputs[0], *node.outputs[3:4]):  # the fourth, where there is one, is the sum that is normalised
         if value is not None and source is not None and source in types:
             found[value] = types[source]
-    if node.op_type == "Attention" and (packed := _packed_attention(node, types)) is not None and node.outputs[0] is not None:
-        found = {node.outputs[0]: packed}
     return found
 
 
-def _packed_attention(node: Node, types: Mapping[Value, TensorType]) -> TensorType | None:
-    source, weight = node.input(0), node.input(1)
-    known, columns = (types.get(value) if value is not None else None for value in (source, weight))
-    if known is None or columns is None or known.shape is None or columns.static is None or len(known.shape) != 3:
-        return None
-    values = node.attributes.get("qkv_hidden_sizes", [columns.static[1] // 3] * 3)[2]
-    return TensorType(known.elem_type, (*known.shape[:2], values))
+def _attention(node: Node, types: Mapping[Value, TensorType]) -> dict[Value, TensorType]:
+    """(batch, sequence of the queries, width of the values), and for grouped queries the caches of keys and values."""
+    query, key, value = (types[v].shape if v is not None and v in types else None for v in (node.input(0), node.input(1), node.input(2)))
+    if query is None or len(query) != 3:
+        return {}
+    elem_type = types[node.inputs[0]].elem_type if node.inputs[0] is not None else 0
+    width: int | str | None = None
+    if node.op_type == "Attention":
+        columns = key[1] if key is not None else None
+        width = node.attributes.get("qkv_hidden_sizes", [columns // 3 if isinstance(columns, int) else None] * 3)[2]
+    elif node.op_type == "GroupQueryAttention":
+        width = query[2] if key is not None else None
+    elif value is not None:
+        width = value[2] if len(value) == 3 else None
+    found = {node.outputs[0]: TensorType(elem_type, (*query[:2], width))}
+    heads = node.attributes.get("kv_num_heads")
+    if node.op_type == "GroupQueryAttention" and isinstance(heads, int) and key is not None and isinstance(key[2], int):
+        for cache in node.outputs[1:3]:
+            found[cache] = TensorType(elem_type, (query[0], heads, None, key[2] // heads))
+    return {output: known for output, known in found.items() if output is not None}
 
 
 def _reshaped(before: Shape, target: Shape, allowzero: int) -> Shape:

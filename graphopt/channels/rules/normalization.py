@@ -54,8 +54,8 @@ def skip_layer_normalization(op: Operator) -> None:
             labels[-1] = op.equate(labels[-1], op.input(slot)[-1])
     op.inexact(labels[-1], "normalises over it")
     op.output(labels)
-    op.output([None] * len(labels), slot=1)
-    op.output([None] * len(labels), slot=2)
+    op.output([*labels[:-1], None], slot=1)
+    op.output([*labels[:-1], None], slot=2)
     op.output(labels, slot=3)
 
 

@@ -1,0 +1,122 @@
+"""The command; what it searches is tested in tests/search. Only the last test measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import graphopt
+from graphopt.cost import count
+from graphopt.report import file_record, schema
+
+from .conftest import Invoke
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+
+Json = Callable[..., Any]
+
+
+@pytest.mark.usefixtures("computed")
+def test_a_budget_is_met(model: Path, data: Path, invoke: Invoke) -> None:
+    source = file_record(model)
+    result = invoke("optimize", model, "-o", "out.onnx", "--speedup", "1.5x", "--data", data, "--report", "r.json")
+    report = json.loads(Path("r.json").read_text())
+    jsonschema.validate(report, schema())
+    assert report["graphopt"]["command"] == "graphopt optimize model.onnx -o out.onnx --speedup 1.5x --data data.npz --report r.json"
+    assert report["input"] == {"path": "model.onnx", "sha256": source.sha256}
+    assert report["output"] == {"path": "out.onnx", "sha256": file_record("out.onnx").sha256}
+    assert report["budget"] == {"speedup": 1.5}
+    assert report["before"]["latency_ms"] / report["after"]["latency_ms"] >= 1.5
+    assert report["after"]["macs"] == count(graphopt.load("out.onnx")).macs
+    assert "wrote out.onnx" in result.stdout
+    assert "pipeline: simplify,fuse-bn,prune-channels{ratio=" in result.stdout
+    assert "2 threads" in result.stdout
+
+
+@pytest.mark.usefixtures("computed")
+@pytest.mark.parametrize(
+    ("given", "budget"),
+    [
+        (("--latency", "0.4ms"), {"latency_ms": 0.4}),
+        (("--latency", "0.0004s", "--max-drop", "90%"), {"latency_ms": 0.4, "max_drop": 0.9}),
+        (("--speedup", "1.2", "--latency", "9"), {"latency_ms": 9, "speedup": 1.2}),
+        (("--max-drop", "0.3"), {"max_drop": 0.3}),
+        ((), {"max_drop": 0.01}),
+    ],
+)
+def test_budgets(model: Path, invoke_json: Json, given: tuple[str, ...], budget: dict[str, float]) -> None:
+    printed = invoke_json("optimize", model, "-o", "out.onnx", *given)
+    assert printed["budget"] == pytest.approx(budget)
+    assert printed["missed"] is None
+
+
+@pytest.mark.usefixtures("computed")
+def test_json_is_the_report_and_more(model: Path, data: Path, invoke_json: Json) -> None:
+    printed = invoke_json("optimize", model, "-o", "out.onnx", "--speedup", "2", "--data", data, "--report", "r.json")
+    jsonschema.validate(printed, schema())
+    written = json.loads(Path("r.json").read_text())
+    assert {name: printed[name] for name in written} == written
+    assert (printed["metric"], printed["samples"], printed["changed"]) == ("top1", 12, True)
+    assert printed["measured"] == {"threads": 2, "repeats": 100}
+    assert any(trial["speedup"] >= 2 for trial in printed["trials"])
+    assert all(trial["pipeline"].startswith("simplify,fuse-bn") for trial in printed["trials"])
+
+
+@pytest.mark.usefixtures("computed")
+def test_a_missed_budget_writes_the_report_but_no_model(model: Path, invoke: Invoke) -> None:
+    result = invoke("optimize", model, "-o", "out.onnx", "--speedup", "1000", "--report", "r.json", status=1)
+    report = json.loads(Path("r.json").read_text())
+    jsonschema.validate(report, schema())
+    assert report["output"] is None
+    assert report["after"]["macs"] < report["before"]["macs"]
+    assert not Path("out.onnx").exists()
+    assert "Error: the budget is missed: no model was found that takes 1/1000 of the original's time" in result.stderr
+    assert "no model was written; --best-effort writes the best one" in result.stderr
+    assert "the budget is missed; the best that was found:" in result.stdout
+
+
+@pytest.mark.usefixtures("computed")
+def test_the_best_model_is_written_on_demand(model: Path, invoke: Invoke) -> None:
+    result = invoke("optimize", model, "-o", "out.onnx", "--speedup", "1000", "--best-effort", "--report", "r.json", status=1)
+    assert json.loads(Path("r.json").read_text())["output"]["sha256"] == file_record("out.onnx").sha256
+    assert "out.onnx holds the best model all the same" in result.stderr
+
+
+@pytest.mark.usefixtures("computed")
+def test_json_of_a_missed_budget_is_still_json(model: Path, invoke_json: Json) -> None:
+    printed = invoke_json("optimize", model, "-o", "out.onnx", "--speedup", "1000", status=1)
+    assert "no model was found" in printed["missed"]
+    assert printed["output"] is None
+
+
+@pytest.mark.usefixtures("computed")
+def test_without_data_quality_is_called_an_indication(model: Path, invoke: Invoke) -> None:
+    result = invoke("optimize", model, "-o", "out.onnx", "--speedup", "1.2")
+    assert "Note: no data was given: fidelity on made-up inputs is only an indication of quality" in result.stderr
+
+
+@pytest.mark.usefixtures("computed")
+def test_a_change_may_be_required(model: Path, invoke: Invoke) -> None:
+    arguments = ("optimize", model, "-o", "out.onnx", "--latency", "1000ms", "--first", "simplify", "--require-change")
+    assert "no pass changed the model" in invoke(*arguments, status=1).stderr
+    assert not Path("out.onnx").exists()
+
+
+def test_the_example_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--data", DIGITS / "calibration.npz", "--latency", "1000", "--max-drop", "1%", "--threads", "1")
+    invoke("optimize", DIGITS / "digits.onnx", "-o", "digits.onnx", *arguments, "--report", "r.json")
+    report = json.loads(Path("r.json").read_text())
+    jsonschema.validate(report, schema())
+    original, result = count(graphopt.load(DIGITS / "digits.onnx")), count(graphopt.load("digits.onnx"))
+    for name, counted in (("before", original), ("after", result)):
+        assert (report[name]["params"], report[name]["macs"], report[name]["bytes"]) == (counted.params, counted.macs, counted.bytes)
+        assert report[name]["latency_ms"] > 0
+    assert report["before"]["quality"] - report["after"]["quality"] <= 0.01
+    assert report["before"]["quality"] > 0.99
+    graphopt.verify(graphopt.load("digits.onnx"))

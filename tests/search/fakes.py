@@ -1,0 +1,53 @@
+"""A bench that computes instead of measuring, so that searches are the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphopt.cost import count
+from graphopt.ir import Graph
+from graphopt.quality import Latency
+from graphopt.search import Effort, Timing
+
+
+def latency(ms: float, noise: float = 0.0, repeats: int = 100) -> Latency:
+    return Latency(ms, ms * (1 - noise / 2), ms * (1 + noise / 2), repeats, 2)
+
+
+class FakeBench:
+    """Latency is a function of the MACs, quality one of the share of them that is left. `timed` and `scored` count the calls."""
+
+    def __init__(
+        self,
+        original: Graph,
+        milliseconds: Callable[[int], float] = lambda macs: macs / 1e6,
+        quality: Callable[[float], float] = lambda share: share,
+        noise: float = 0.0,
+    ) -> None:
+        self.macs = count(original).macs
+        self._milliseconds, self._quality, self._noise = milliseconds, quality, noise
+        self.timed: list[tuple[int, Effort]] = []
+        self.scored = 0
+
+    def time(self, graphs: Sequence[Graph], effort: Effort) -> list[Timing]:
+        original = latency(self._milliseconds(self.macs), self._noise)
+        found = []
+        for graph in graphs:
+            macs = count(graph).macs
+            self.timed.append((macs, effort))
+            found.append(Timing(original, latency(self._milliseconds(macs), self._noise)))
+        return found
+
+    def quality(self, graph: Graph) -> float:
+        self.scored += 1
+        return self._quality(count(graph).macs / self.macs)
+
+
+def fake_cpu(**settings: Any) -> Callable[..., FakeBench]:
+    """In the place of CpuBench: the same arguments, but the model is not run."""
+
+    def make(original: Any, data: Any, metric: Any, *, threads: int, batch: int = 1) -> FakeBench:
+        return FakeBench(settings["graph"], **{name: value for name, value in settings.items() if name != "graph"})
+
+    return make
