@@ -1,7 +1,7 @@
 """Which channels live and die together, and cutting them."""
 
 from .analysis import Analysis, analyse
-from .coverage import prunable_parameters
+from .coverage import covered, elements, prunable_parameters, share_under
 from .criteria import CRITERIA, score
 from .cut import cut, sliced, without_emptied
 from .dot import coupling_dot
@@ -21,12 +21,15 @@ __all__ = [
     "best_units",
     "channel_rule",
     "coupling_dot",
+    "covered",
     "cut",
+    "elements",
     "global_ratios",
     "is_ignored",
     "names_group",
     "prunable_parameters",
     "score",
+    "share_under",
     "sliced",
     "supported_operators",
     "without_emptied",

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from graphopt.channels import Analysis, analyse
+from graphopt.channels import Analysis, analyse, coupling_dot
 from graphopt.cli.console import notes, print_json, print_table, say
-from graphopt.cli.files import read_model
+from graphopt.cli.files import check_outputs, read_model
 from graphopt.cli.options import debug_option, json_option, model_argument, options
 from graphopt.cost import Counts, KnownTypes, count, fixed_types, macs_by_node
 from graphopt.ir import Graph, Node, Value
+from graphopt.ir.files import write_atomically
 from graphopt.quality.inputs import describe
 from graphopt.report import count_notes
 from graphopt.report.groups import frozen_rows, group_record, group_rows, summarise
@@ -25,13 +26,22 @@ from graphopt.report.words import amount, data_size
     model_argument,
     click.option("--nodes", is_flag=True, help="Also list every node with its output shape, parameters and MACs."),
     click.option("--groups", is_flag=True, help="Also list the channel groups: what can be pruned, what is frozen, and why."),
+    click.option(
+        "--dot",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Draw the coupling of weights and channel groups as a Graphviz file.",
+    ),
     json_option,
     debug_option,
 )
-def inspect(model: Path, nodes: bool, groups: bool, as_json: bool) -> None:
+def inspect(model: Path, nodes: bool, groups: bool, dot: Path | None, as_json: bool) -> None:
     """Show inputs, outputs, operators, size, parameters and MACs of MODEL, and what can be pruned of it."""
     graph = read_model(model)
     counts, analysis = count(graph), analyse(graph)
+    if dot is not None:
+        check_outputs(dot)
+        write_atomically(dot, coupling_dot(analysis).encode())
     listed = _node_records(graph) if nodes else None
     if as_json:
         print_json(_record(graph, counts, analysis, groups) | ({"nodes": listed} if listed is not None else {}))
@@ -43,6 +53,8 @@ def inspect(model: Path, nodes: bool, groups: bool, as_json: bool) -> None:
         print_table(columns, ([_cell(record[column]) for column in columns] for record in listed), right=(3, 4))
     if groups:
         _print_groups(analysis)
+    if dot is not None:
+        say(f"wrote {dot}; `dot -Tsvg {dot} -o coupling.svg` draws it")
     notes(count_notes(counts))
 
 
@@ -77,7 +89,8 @@ def _record(graph: Graph, counts: Counts, analysis: Analysis, with_groups: bool)
         "prunable": summary.share,
     }
     if with_groups:
-        record["groups"] = [group_record(group) for group in analysis.groups]
+        macs = macs_by_node(graph)
+        record["groups"] = [group_record(group, macs) for group in analysis.groups]
     return record
 
 
@@ -132,8 +145,8 @@ def _cell(value: object) -> str:
 
 def _print_groups(analysis: Analysis) -> None:
     say()
-    headers = ["group", "units are", "units", "parameters", "exact", "initializer:axis"]
-    print_table(headers, group_rows(analysis.groups), right=(2, 3), title="can be pruned")
+    headers = ["group", "units are", "units", "parameters", "MACs", "exact", "initializer:axis"]
+    print_table(headers, group_rows(analysis.groups, macs_by_node(analysis.graph)), right=(2, 3, 4), title="can be pruned")
     summary = summarise(analysis)
     frozen = list(frozen_rows(summary))
     if frozen:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphopt.channels import Analysis, ChannelGroup
+from graphopt.channels import Analysis, ChannelGroup, covered, elements, share_under
 from graphopt.cost import parameters
-from graphopt.ir import Value
-
-Coverage = dict[Value, dict[int, float]]  # share of each axis of a weight
+from graphopt.ir import Node
+from graphopt.report.words import amount
 
 _SHOWN = 3  # names of many
 
@@ -48,7 +47,8 @@ class GroupSummary:
 
 def summarise(analysis: Analysis) -> GroupSummary:
     """What the groups of an analysis add up to."""
-    free = _covered(group for group in analysis.groups if is_free(group))
+    free = [group for group in analysis.groups if is_free(group)]
+    prunable = elements(covered(free))
     reasons: dict[str, list[Reason]] = {"frozen": [], "inexact": []}
     by_why: dict[tuple[str, str], list[ChannelGroup]] = {}
     for group in analysis.groups:
@@ -56,9 +56,9 @@ def summarise(analysis: Analysis) -> GroupSummary:
         if remark is not None:
             by_why.setdefault((remark.kind, remark.why), []).append(group)
     for (kind, why), groups in by_why.items():
-        reasons[kind].append(Reason(why, tuple(groups), _held(groups, free)))
+        reasons[kind].append(Reason(why, tuple(groups), elements(covered([*groups, *free])) - prunable))
     frozen, inexact = (tuple(sorted(found, key=lambda reason: -reason.held)) for found in reasons.values())
-    return GroupSummary(parameters(analysis.graph), round(sum(map(_under, free, free.values()))), frozen, inexact)
+    return GroupSummary(parameters(analysis.graph), prunable, frozen, inexact)
 
 
 def is_free(group: ChannelGroup) -> bool:
@@ -66,13 +66,14 @@ def is_free(group: ChannelGroup) -> bool:
     return group.prunable and group.inexact is None
 
 
-def group_record(group: ChannelGroup) -> dict[str, Any]:
-    """The group as JSON's own types."""
+def group_record(group: ChannelGroup, macs: Mapping[Node, int | None]) -> dict[str, Any]:
+    """The group as JSON's own types; `macs` are the model's, by node."""
     return {
         "name": group.name,
         "kind": group.kind,
         "size": group.size,
         "parameters": group.parameters,
+        "macs": macs_under(group, macs),
         "exact": group.inexact is None,
         "inexact": None if group.inexact is None else {"where": group.inexact.where, "why": group.inexact.why},
         "frozen": None if group.frozen is None else {"where": group.frozen.where, "why": group.frozen.why},
@@ -82,13 +83,13 @@ def group_record(group: ChannelGroup) -> dict[str, Any]:
     }
 
 
-def group_rows(groups: Iterable[ChannelGroup]) -> Iterator[tuple[str, ...]]:
-    """Cells of a table of the groups that are not frozen: name, kind, size, parameters, exactness, members."""
+def group_rows(groups: Iterable[ChannelGroup], macs: Mapping[Node, int | None]) -> Iterator[tuple[str, ...]]:
+    """Cells of a table of the groups that are not frozen: name, kind, size, parameters, MACs, exactness, members."""
     for group in groups:
         if group.frozen is None:
             exact = "yes" if group.inexact is None else f"no, {group.inexact.where}: {group.inexact.why}"
             members = ", ".join(member.name for member in group.members)
-            yield group.name, group.kind, f"{group.size:,}", f"{group.parameters:,}", exact, members
+            yield group.name, group.kind, f"{group.size:,}", f"{group.parameters:,}", amount(macs_under(group, macs)), exact, members
 
 
 def frozen_rows(summary: GroupSummary) -> Iterator[tuple[str, ...]]:
@@ -111,33 +112,10 @@ def percent(share: float) -> str:
     return f"{math.floor(share * 100 + 1e-9) if share > 0.5 else round(share * 100)} %"
 
 
-def _covered(groups: Iterable[ChannelGroup]) -> Coverage:
-    """The share of each axis that lies under one of the groups."""
-    found: Coverage = {}
-    for group in groups:
-        for member in group.members:
-            axes = found.setdefault(member.value, {})
-            axes[member.axis] = min(axes.get(member.axis, 0.0) + member.share, 1.0)
-    return found
-
-
-def _under(value: Value, axes: Mapping[int, float]) -> float:
-    """Elements of a weight that lie under a covered index of some axis."""
-    return _size(value) * (1 - math.prod(1 - share for share in axes.values()))
-
-
-def _held(groups: Iterable[ChannelGroup], free: Coverage) -> int:
-    """Elements under the groups, and under none of those that are free."""
-    held = 0.0
-    for value, axes in _covered(groups).items():
-        others = free.get(value, {})
-        both = {axis: min(axes.get(axis, 0.0) + others.get(axis, 0.0), 1.0) for axis in {*axes, *others}}
-        held += _under(value, both) - _under(value, others)
-    return round(held)
-
-
-def _size(value: Value) -> int:
-    if value.tensor is not None:
-        return value.tensor.size
-    contents = value.graph.constant(value) if value.graph is not None else None
-    return 0 if contents is None else contents.size
+def macs_under(group: ChannelGroup, macs: Mapping[Node, int | None]) -> int:
+    """Multiply-accumulates of one run that are spent on the group's units: those of the nodes that read its weights, by share."""
+    shares: dict[Node, float] = {}
+    for value, axes in covered([group]).items():
+        for node, _ in value.graph.consumers(value) if value.graph is not None else ():
+            shares[node] = max(shares.get(node, 0.0), share_under(axes.values()))  # of weight and bias, the weight
+    return round(sum((macs.get(node) or 0) * share for node, share in shares.items()))

@@ -83,3 +83,11 @@ def test_what_cannot_be_counted_is_said(model: Path, invoke: Invoke) -> None:
     result = invoke("inspect", "strange.onnx", "--nodes")
     assert "Note: MACs leave out nodes that cannot be counted: 1 x com.example.Mystery" in result.stderr
     assert next(line for line in result.stdout.splitlines() if "'→ s'" in line).split()[-1] == "?"
+
+
+def test_the_coupling_as_a_picture(model: Path, invoke: Invoke) -> None:
+    assert "wrote coupling.dot" in invoke("inspect", model, "--dot", "coupling.dot").stdout
+    drawing = Path("coupling.dot").read_text()
+    assert '"conv2.weight" -- g0' in drawing
+    assert drawing.count("shape=ellipse") == 2  # the two groups that can be pruned
+    assert "no folder" in invoke("inspect", model, "--dot", "nowhere/coupling.dot", status=2).output

@@ -6,8 +6,8 @@ import pytest
 
 import graphopt
 from graphopt.channels import Analysis, analyse
-from graphopt.cost import parameters
-from graphopt.report.groups import frozen_rows, group_record, group_rows, summarise
+from graphopt.cost import macs_by_node, parameters
+from graphopt.report.groups import frozen_rows, group_record, group_rows, macs_under, summarise
 
 from ..networks import CHANNELS, write_network
 
@@ -38,7 +38,7 @@ def test_a_weight_under_two_groups_counts_once(analysis: Analysis) -> None:
 
 
 def test_records_hold_members_and_reasons(analysis: Analysis) -> None:
-    records = {record["name"]: record for record in map(group_record, analysis.groups)}
+    records = {record["name"]: record for record in (group_record(group, macs_by_node(analysis.graph)) for group in analysis.groups)}
     first = records["conv1.weight:0"]
     assert (first["size"], first["exact"], first["frozen"], first["inexact"]) == (CHANNELS, True, None, None)
     assert {"initializer": "bn.mean", "axis": 0, "per_unit": 1} in first["members"]
@@ -46,8 +46,19 @@ def test_records_hold_members_and_reasons(analysis: Analysis) -> None:
 
 
 def test_rows_for_people(analysis: Analysis) -> None:
-    free = list(group_rows(analysis.groups))
+    free = list(group_rows(analysis.groups, macs_by_node(analysis.graph)))
     assert [row[0] for row in free] == ["conv1.weight:0", "conv2.weight:0"]
-    assert free[1][2:5] == (f"{CHANNELS}", f"{9 * CHANNELS**2 + CHANNELS + 4 * CHANNELS:,}", "yes")
+    assert (*free[1][2:4], free[1][5]) == (f"{CHANNELS}", f"{9 * CHANNELS**2 + CHANNELS + 4 * CHANNELS:,}", "yes")
+
+
+def test_macs_of_a_group_are_those_of_the_nodes_that_read_its_weights(analysis: Analysis) -> None:
+    macs = macs_by_node(analysis.graph)
+    by_name = {node.name: found for node, found in macs.items()}
+    governed = {group.name: macs_under(group, macs) for group in analysis.groups}
+    assert governed["conv1.weight:0"] == by_name["conv1"] + by_name["conv2"]
+    assert governed["conv2.weight:0"] == by_name["conv2"] + by_name["head"]
+
+
+def test_frozen_rows_for_people(analysis: Analysis) -> None:
     frozen = {row[0]: row for row in frozen_rows(summarise(analysis))}
     assert frozen["graph output"][1:] == ("output 'logits'", "4", "head.weight:0")
