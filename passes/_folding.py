@@ -56,6 +56,7 @@ class Folding:
         groups = [group for graph in graphs for group in self._groups(graph) if self._fit(group)]
         if not groups:
             return False
+        known = len(self._failed) + len(self._sizes)
         evaluation = Evaluation(groups[0].graph.root, types, self._known)
         wanted = [value for group in groups for value in group.stored if value not in self._known]
         evaluation.run(self._needed(wanted), wanted)
@@ -65,8 +66,8 @@ class Folding:
         for value, array in evaluation.values.items():
             self._known[value] = ArrayTensor(array)
             self._sizes[value] = self._known[value].nbytes
-        again = [self._growth(group) > 0 or self._apply(group) for group in groups]
-        return any(again) or bool(evaluation.failures)
+        folded = [self._growth(group) <= 0 and self._apply(group) for group in groups]
+        return any(folded) or len(self._failed) + len(self._sizes) > known
 
     # ---- what can be folded
 

@@ -7,7 +7,9 @@ The data are scikit-learn's bundled handwritten digits: 1,797 grey images of 8 x
 They are split once, by class and by a fixed seed, into training (1,097), calibration (300) and validation (400) images.
 
 The model is a residual network of the usual parts, small enough to train in a minute on a CPU and wide enough for its pruned versions
-to be measurably faster. It is written as it would run in training, with its BatchNormalization nodes, so that there is something to fuse.
+to be measurably faster. It is trained with a penalty on the scales of BatchNormalization (network slimming, Liu et al. 2017), so that it
+has channels to spare: a network trained without it does not stand the loss of a third of its channels unless it is trained again.
+It is written as it would run in training, with its BatchNormalization nodes, so that there is something to fuse.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 SEED = 0
 CALIBRATION, VALIDATION = 300, 400
 INPUT, OUTPUT = "image", "logits"
+SPARSITY = 0.01  # weight of the sum of |scale| in the loss
 OPSET, IR_VERSION = 18, 10
 
 Split = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -113,19 +116,22 @@ def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
 def train(images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], epochs: int) -> DigitsNet:
     """A trained model in evaluation mode."""
     torch.manual_seed(SEED)
+    torch.set_num_threads(1)  # so that the sums, and with them the model, do not depend on the machine's number of processors
     generator = torch.Generator().manual_seed(SEED)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     model, batch = DigitsNet(), 64
     steps = epochs * (len(x) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=steps)
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.05)
+    scales = [module.weight for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for epoch in range(epochs):
         model.train()
         losses = []
         order = torch.randperm(len(x), generator=generator)
         for picked in order[: len(order) // batch * batch].split(batch):
             loss = loss_of(model(shifted(x[picked], generator)), y[picked])
+            loss = loss + SPARSITY * torch.stack([scale.abs().sum() for scale in scales]).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -225,7 +231,7 @@ def accuracy(path: Path, data: Split) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write to (default: beside this script)")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=40)
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

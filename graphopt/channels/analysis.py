@@ -61,7 +61,9 @@ def analyse(graph: Graph) -> Analysis:
         if uses is not None and reader is not None:
             if (reader, slot) not in uses:
                 uses[reader, slot] = _fresh(walk, value)
-                walk.zero.add(value)
+                # What a cut removes of it for one reader only is not zero in the masked original, unless all of it is.
+                if (contents := graph.constant(value)) is not None and not contents.any():
+                    walk.zero.add(value)
             return uses[reader, slot]
         walk.of[value] = _fresh(walk, value)
         if any(label is not None for label in walk.of[value]):

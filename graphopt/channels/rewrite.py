@@ -174,7 +174,7 @@ def remove_idle(graph: Graph, values: list[Value]) -> None:
             continue
         node = value.producer
         if node is None:
-            if value.is_initializer and not graph.is_input(value):
+            if value.is_initializer and (not graph.is_input(value) or graph.ir_version < 4):
                 graph.remove_initializer(value)
         elif not any(v is not None and (graph.consumers(v) or graph.is_output(v)) for v in node.outputs):
             inputs = [v for v in node.inputs if v is not None]

@@ -40,6 +40,7 @@ def from_graphsurgeon(surgeon: gs.Graph, original: Graph | None = None) -> Graph
         return original.copy()
     source = original.to_proto()
     result = merge(source, baseline, exported)
+    result.ir_version = source.ir_version  # a graph that the user made anew is stamped with onnx's latest
     _forget_undefined(source.graph, result.graph)
     graph = Graph.from_proto(result)
     for name in changed_names(source.graph, result.graph):
