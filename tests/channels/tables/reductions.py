@@ -1,0 +1,46 @@
+"""Reductions and normalizations."""
+
+from __future__ import annotations
+
+from tests.channels.cases import K, case, x
+
+CASES = [
+    case("ReduceSum", x(2, 3, 4), K([1]), flows="eee", shifted="eie"),
+    case("ReduceSum", x(2, 3, 4), K([-1, 0]), keepdims=0, flows="eee", shifted="iei"),
+    case("ReduceSum", x(2, 3, 4), flows="eee", shifted="iii"),
+    case("ReduceSum", x(2, 3, 4), noop_with_empty_axes=1, flows="eee"),
+    case("ReduceSum", x(2, 3, 4), opset=11, axes=[1], keepdims=0, flows="eee", shifted="eie"),
+    case("ReduceMean", x(2, 3, 4), K([2]), flows="eei"),
+    case("ReduceMean", x(2, 3, 4), opset=13, axes=[1], flows="eie"),
+    case("ReduceL1", x(2, 3, 4), K([1]), flows="eee", shifted="eie"),
+    case("ReduceL2", x(2, 3, 4), K([1]), flows="eee", shifted="eie"),
+    case("ReduceSumSquare", x(2, 3, 4), K([1]), keepdims=0, flows="eee", shifted="eie"),
+    case("ReduceMax", x(2, 3, 4), K([1]), flows="eie"),
+    case("ReduceMin", x(2, 3, 4), K([1]), flows="eie"),
+    case("ReduceProd", x(2, 3, 4), K([1]), flows="eie"),
+    case("ReduceLogSum", x(2, 3, 4, positive=True), K([1]), flows="eie", sums="iii"),
+    case("ReduceLogSumExp", x(2, 3, 4), K([1]), flows="eie", sums="iii"),
+    case("ArgMax", x(2, 3, 4), axis=1, flows="efe", sums="ifi"),
+    case("ArgMin", x(2, 3, 4), axis=-1, keepdims=0, flows="eef", sums="iif"),
+    case("TopK", x(2, 5), K([2]), outputs=2, flows="ef", sums="if"),
+    case("TopK", x(5, 2), K([2]), outputs=2, axis=0, flows="fe", sums="fi"),
+    case("CumSum", x(2, 3), K(1), flows="ef"),
+    case("CumSum", x(2, 3), K(-2), reverse=1, flows="fe"),
+    case("Softmax", x(2, 3, 4), flows="eei", sums="iii"),
+    case("Softmax", x(2, 3, 4), axis=1, flows="eie", sums="iii"),
+    case("Softmax", x(2, 3, 4), opset=11, flows="eii", sums="iii"),
+    case("Softmax", x(2, 3, 4), opset=11, axis=2, flows="eei", sums="iii"),
+    case("LogSoftmax", x(2, 3, 4), axis=0, flows="iee", sums="iii"),
+    case("Hardmax", x(2, 3, 4), axis=-2, flows="eie", sums="iii"),
+    case("LpNormalization", x(2, 3, 4), axis=1, flows="eie"),
+    case("BatchNormalization", x(2, 3, 4), x(3), x(3), x(3), x(3, positive=True), flows="eee e e e e", sums="iii i i i i"),
+    case("BatchNormalization", x(1, 3, 1), x(3), x(3), x(3), x(3, positive=True), flows="-e- e e e e"),
+    case("InstanceNormalization", x(2, 3, 4), x(3), x(3), flows="eef e e", sums="iif i i"),
+    case("InstanceNormalization", x(1, 3, 4), x(3), x(3), flows="-ef e e"),
+    case("LayerNormalization", x(2, 3, 4), x(4), x(4), flows="eei i i", sums="iii i i"),
+    case("LayerNormalization", x(2, 3, 4), x(3, 4), None, axis=1, outputs=3, flows="eii ii", sums="iii ii"),
+    case("LayerNormalization", x(1, 1, 4), x(4), x(4), flows="--i i i"),
+    case("RMSNormalization", x(2, 3, 4), x(4), opset=23, flows="eei i", sums="iii i"),
+    case("RMSNormalization", x(2, 3, 4), x(3, 4), opset=23, axis=-2, flows="eii ii", sums="iii ii"),
+    case("LRN", x(1, 5, 3, 3), size=3, flows="-iee"),
+]
