@@ -16,6 +16,7 @@ from graphopt.channels import (
     analyse,
     best_units,
     cut,
+    functions_with_rules,
     global_ratios,
     is_ignored,
     names_group,
@@ -50,7 +51,7 @@ class PruneChannels(Pass):
     keep: Mapping[str, tuple[int, ...]] = parameter({}, help="units to keep, by group; overrides everything else there")
 
     def apply(self, graph: Graph, context: Context) -> PassResult:
-        inlined = inline_functions(graph)  # channels are not followed into calls
+        inlined = inline_functions(graph, keep=functions_with_rules(graph))  # channels are not followed into calls
         analysis = analyse(inlined)
         self._check_names(analysis)
         skipped = [Skip(group.name, why) for group in analysis.groups if (why := self._left_alone(group)) is not None]

@@ -6,7 +6,7 @@ from .criteria import CRITERIA, score
 from .cut import cut, sliced, without_emptied
 from .dot import coupling_dot
 from .groups import ChannelGroup, Member
-from .operator import CannotFollow, Operator, channel_rule, supported_operators
+from .operator import CannotFollow, Operator, channel_rule, functions_with_rules, supported_operators
 from .plan import aligned_count, best_units, global_ratios, is_ignored, names_group
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "covered",
     "cut",
     "elements",
+    "functions_with_rules",
     "global_ratios",
     "is_ignored",
     "names_group",

@@ -35,7 +35,18 @@ def channel_rule(domain: str, *op_types: str) -> Callable[[Rule], Rule]:
 
 
 def rule_for(node: Node) -> Rule | None:
-    return _RULES.get((node.domain, node.op_type))
+    """The rule of the node's operator. A call of one of the model's own functions has one only if a user gave it one."""
+    key = (node.domain, node.op_type)
+    rule = _RULES.get(key)
+    if rule is not None and node.graph is not None and rule.__module__.startswith(__package__ + "."):
+        return None if any(function.key[:2] == key for function in node.graph.root.functions) else rule
+    return rule
+
+
+def functions_with_rules(graph: Graph) -> set[tuple[str, str]]:
+    """(domain, name) of the model's functions for which a user registered a rule, so that their bodies need not be looked into."""
+    keys = {function.key[:2] for function in graph.functions} & set(_RULES)
+    return {key for key in keys if not _RULES[key].__module__.startswith(__package__ + ".")}
 
 
 def supported_operators() -> dict[tuple[str, str], str]:

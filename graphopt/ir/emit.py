@@ -195,7 +195,7 @@ def _fresh_infos(graph: Graph) -> list[onnx.ValueInfoProto]:
     listed = [(info, value) for info, value in graph.value_infos if value is None or value.graph is graph]
     if graph.root.version == 0:
         return [info for info, _ in listed]
-    types, stale = graph.types(), _downstream_of_edits(graph)
+    types, stale = graph.types(), downstream_of_edits(graph)
     fresh = []
     for info, value in listed:
         if value is None:
@@ -217,7 +217,7 @@ def _keep_symbols(info: onnx.ValueInfoProto, known: TensorType) -> tuple[int | s
     return tuple(size if size is not None else (dim.dim_param or None) for size, dim in zip(known.shape, dims, strict=True))
 
 
-def _downstream_of_edits(graph: Graph) -> set[Node | Value] | None:
+def downstream_of_edits(graph: Graph) -> set[Node | Value] | None:
     """Vertices whose types an edit may have changed; None for all of them (an edit around or inside a subgraph)."""
     if graph.parent is not None or any(vertex not in graph.nx for vertex in graph.edited):
         return None

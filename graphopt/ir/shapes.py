@@ -33,10 +33,23 @@ def infer_types(graph: Graph) -> dict[Value, TensorType]:
         if any(v is not None and (v not in types or types[v].static is None) for v in node.outputs):
             types.update(_infer_node(node, types, integers))
             types.update(infer_symbolic(node, types, integers))
+            types.update(_stated(node, types))
             for value in node.outputs:
                 _name_dimensions(value, types)
         integers.visit(node)
     return types
+
+
+def _stated(node: Node, types: dict[Value, TensorType]) -> dict[Value, TensorType]:
+    """What the file says of the outputs of an operator that onnx does not know, unless an edit may have changed it."""
+    from .emit import downstream_of_edits
+
+    graph = node.graph
+    if graph is None or onnx.defs.has(node.op_type, node.domain) or all(v is None or v in types for v in node.outputs):
+        return {}
+    stale = downstream_of_edits(graph) if graph.root.version else set()
+    said = {v: _tensor_type(v.type) for v in node.outputs if v is not None and v.type is not None and stale is not None and v not in stale}
+    return {value: known for value, known in said.items() if known is not None and value not in types}
 
 
 def _name_dimensions(value: Value | None, types: dict[Value, TensorType]) -> None:

@@ -63,8 +63,9 @@ class Build:
             self.opsets[domain] = 1
         return made[0] if len(made) == 1 else made
 
-    def output(self, *names: str, elem_type: int = FLOAT) -> None:
-        self.outputs += [helper.make_tensor_value_info(name, elem_type, None) for name in names]
+    def output(self, *names: str, elem_type: int = FLOAT, shape: Sequence[int | str] | None = None) -> None:
+        """Model outputs; without `shape` it is inferred."""
+        self.outputs += [helper.make_tensor_value_info(name, elem_type, shape) for name in names]
 
     def proto(self) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.initializers)

@@ -118,7 +118,7 @@ def multi_head_attention(op: Operator) -> None:
 
 @channel_rule("com.microsoft", "GroupQueryAttention")
 def group_query_attention(op: Operator) -> None:
-    """Heads and head dimensions; `num_heads` and `kv_num_heads` follow. With rotary embedding inside, head dimensions stay."""
+    """Heads; `num_heads` and `kv_num_heads` follow. Head dimensions stay."""
     if not (op.has(1) and op.has(2)):
         raise CannotFollow("has packed inputs")
     heads, key_heads = op.attribute("num_heads"), op.attribute("kv_num_heads")
@@ -138,12 +138,10 @@ def group_query_attention(op: Operator) -> None:
             op.freeze_all([past[0], past[2]], "batch or sequence axis of attention")
             k_head, dim = op.equate(k_head, past[1]), op.equate(dim, past[3])
     _freeze_slots(op, range(5, op.input_count), "lengths or rotations of attention")
-    if op.attribute("do_rotary", 0):
-        op.freeze(dim, "rotated in pairs by the operator")
+    op.freeze(dim, "the kernel wants head sizes that are multiples of 8")
     q_head = _share_key_heads(op, q_head, k_head, heads, key_heads)
     op.follow_attribute("num_heads", q_head)
     op.follow_attribute("kv_num_heads", k_head)
-    _hold_scale(op, widths[0] // heads, dim)
     op.output([None, None, _merged(op, q_head, dim, heads, widths[0] // heads)], zero=op.is_zero(2))
     op.output([None, k_head, None, dim], slot=1)
     op.output([None, k_head, None, dim], slot=2)

@@ -66,7 +66,7 @@ CASES = [
     case("ThresholdedRelu", x(2, 3), alpha=0.6, flows="ee"),
     case("ThresholdedRelu", x(2, 3), alpha=-0.6, flows="ee"),
     case("Shrink", x(2, 3), lambd=0.6, bias=0.1, flows="ee"),
-    case("Shrink", x(2, 3), lambd=-0.6, bias=0.1, flows="ee"),
+    case("Shrink", x(2, 3), lambd=-0.6, bias=0.1, flows="ee", sums="ii"),
     case("Gelu", x(2, 3), approximate="tanh", flows="ee"),
     case("Swish", x(2, 3), opset=24, alpha=0.5, flows="ee"),
     case("Abs", x(2, 3), flows="ee"),
@@ -97,4 +97,9 @@ CASES = [
     case("Sqrt", x(2, 3, positive=True), flows="ee"),
     case("Tan", x(2, 3), flows="ee"),
     case("Tanh", x(2, 3), flows="ee"),
+    case("Gelu", x(2, 3), domain="com.microsoft", flows="ee"),
+    case("QuickGelu", x(2, 3), domain="com.microsoft", flows="ee"),
+    case("BiasGelu", x(2, 3), x(3), domain="com.microsoft", flows="ee e", sums="ii i"),
+    case("FastGelu", x(2, 3), x(3), domain="com.microsoft", flows="ee e", sums="ii i"),
+    case("FastGelu", x(2, 3), domain="com.microsoft", flows="ee"),
 ]
