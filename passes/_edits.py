@@ -22,16 +22,17 @@ class Edits:
     def __init__(self, context: Context) -> None:
         self.counts: Counter[str] = Counter()
         self._context = context
-        self._skipped: dict[Skip, None] = {}
+        self._skipped: dict[Node, str] = {}
         self._names: set[str] | None = None
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
-        return tuple(self._skipped)
+        """The places that are still there, with the last reason given for each."""
+        return tuple(Skip(node.label, why) for node, why in self._skipped.items() if node.graph is not None)
 
-    def skip(self, where: str, why: str) -> None:
-        """Note a place that is left alone."""
-        self._skipped[Skip(where, why)] = None
+    def skip(self, node: Node, why: str) -> None:
+        """Note that a node is left alone."""
+        self._skipped[node] = why
 
     def permit(self, kind: str, where: str, count: int = 1) -> bool:
         """Ask for one rewrite, counted under its kind if permitted."""

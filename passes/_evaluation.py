@@ -18,7 +18,7 @@ AnyArray = npt.NDArray[Any]
 
 # Larger contents are handed over as inputs instead of being copied into the model.
 _LARGEST_INLINE = 1 << 16  # bytes
-_NEWEST_IR = 13  # that ONNX Runtime 1.31 loads; nothing in the evaluated model needs a newer one
+_NEWEST_IR = 10  # which every supported ONNX Runtime loads; nothing in the evaluated model needs a newer one
 _NATIVE = frozenset("?bBhHiIlLqQefd")  # type characters that numpy and ONNX Runtime share
 
 

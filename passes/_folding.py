@@ -61,7 +61,7 @@ class Folding:
         wanted = [value for group in groups for value in group.stored if value not in self._known]
         evaluation.run(self._needed(wanted), wanted)
         for node, why in evaluation.failures.items():
-            self._edits.skip(node.label, f"cannot be computed now: {why}")
+            self._edits.skip(node, f"cannot be computed now: {why}")
             self._failed.add(node)
         for value, array in evaluation.values.items():
             self._known[value] = ArrayTensor(array)
@@ -149,7 +149,7 @@ class Folding:
             group.stored = _stored(group)
         for value in wanted:
             if value.producer is not None and value.producer not in group.nodes and (size := self._bytes(value)) > _RECORD:
-                self._edits.skip(value.producer.label, f"its constant result of {size} bytes would make the file larger")
+                self._edits.skip(value.producer, f"its constant result of {size} bytes would make the file larger")
         return bool(group.stored)
 
     def _cheapest(self, graph: Graph, nodes: dict[Node, None], price: int) -> dict[Node, None]:

@@ -37,7 +37,7 @@ class FuseBn(Pass):
                     try:
                         _fuse(scope, node, types, edits)
                     except _Obstacle as obstacle:
-                        edits.skip(node.label, str(obstacle))
+                        edits.skip(node, str(obstacle))
         done = edits.counts.total()
         return PassResult(bool(done), {"fused": done, "left": len(edits.skipped)}, skipped=edits.skipped)
 

@@ -29,10 +29,9 @@ class Simplify(Pass):
         folding, types = Folding(edits), graph.types()
         while True:
             done, shapes = edits.counts.total(), edits.counts["target shapes"]
-            graphs = list(scopes(graph))
-            for scope in graphs:
+            for scope in scopes(graph):
                 remove_dead(scope, edits)
-            graphs = [scope for scope in graphs if scope.owner is None or scope.owner.graph is not None]
+            graphs = list(scopes(graph))
             for scope in graphs:
                 remove_noops(scope, types, edits)
                 merge_duplicates(scope, edits)

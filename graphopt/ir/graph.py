@@ -285,12 +285,18 @@ class Graph:
         if slot < 0:
             raise EditError(f"node {node.label} has no input slot {slot}")
         inputs = [*node.inputs, *[None] * (slot + 1 - len(node.inputs))]
-        inputs[slot] = value
-        while inputs and inputs[-1] is None and slot == len(inputs) - 1:
+        old, inputs[slot] = inputs[slot], value
+        while value is None and inputs and inputs[-1] is None and slot >= len(inputs) - 1:
             inputs.pop()
-            slot -= 1
-        self._disconnect_inputs(node)
-        self._connect_inputs(node, tuple(inputs))
+        node.inputs = tuple(inputs)
+        self._nodes = None
+        if old is not None:
+            self.nx.remove_edge(old, node, slot)
+            self._drop_unused_outer([old])
+        if value is not None:
+            self.nx.add_edge(value, node, slot)
+            if value.graph is not self:
+                self._captures_changed()
         node.stale = True
         self.touch(node)
 
@@ -485,12 +491,6 @@ class Graph:
             if value is not None:
                 value.producer = node
                 self.nx.add_edge(node, value, slot)
-
-    def _disconnect_inputs(self, node: Node) -> None:
-        edges: list[Any] = [(value, node, slot) for slot, value in enumerate(node.inputs) if value is not None]
-        self.nx.remove_edges_from(edges)
-        old, node.inputs = node.inputs, ()
-        self._drop_unused_outer(old)
 
     def _drop_unused_outer(self, values: Iterable[Value | None]) -> None:
         """Forget values of outer scopes that nothing here reads any more."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Arrays of dtype object that hold ints, names of dimensions, and None.
 Partial = npt.NDArray[np.object_]
-_INTEGERS = {TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}
+_INTEGERS = {TensorProto.INT64: 63, TensorProto.INT32: 31, TensorProto.BOOL: 1}  # and how many bits their largest number has
 _LARGEST = 256
 
 
@@ -56,7 +56,8 @@ class IntegerEvaluator:
         except (IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError):
             return  # a model that is wrong here is reported by the checker or the runtime, not by an estimate of ours
         known = self.types.get(output)
-        if result is not None and result.size <= _LARGEST and (known is None or known.elem_type in _INTEGERS):
+        elem_type = TensorProto.INT64 if known is None else known.elem_type
+        if result is not None and result.size <= _LARGEST and elem_type in _INTEGERS and _fits(result, elem_type):
             self.partial[output] = result
 
 
@@ -76,6 +77,12 @@ def known_integers(graph: Graph, types: Mapping[Value, TensorType]) -> dict[Valu
         if value.producer is not None and known is not None and is_known(contents):
             result[value] = contents.astype(helper.tensor_dtype_to_np_dtype(known.elem_type))
     return result
+
+
+def _fits(contents: Partial, elem_type: int) -> bool:
+    """Whether no element leaves the range of its type, where runtimes differ."""
+    limit = 1 << _INTEGERS[elem_type]
+    return all(-limit <= element < limit for element in contents.flat if isinstance(element, int))
 
 
 def is_known(contents: Partial) -> bool:

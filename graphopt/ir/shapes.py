@@ -123,13 +123,10 @@ def _without_large_contents(tensor: Tensor, header: TensorProto | None, name: st
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        return shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  #  onnx raises its own and built-in types alike; without inference the declared types remain
-        pass
+    # Without onnx's data propagation, which has no limit to the size of what it evaluates; IntegerEvaluator does that work.
     try:
         return shape_inference.infer_shapes(model)
-    except Exception:  #
+    except Exception:  # onnx raises its own and built-in types alike; without inference the declared types remain
         return model
 
 

@@ -8,7 +8,6 @@ import onnx
 import pytest
 
 from graphopt import ir
-from graphopt.errors import VerifyError
 from graphopt.passes.simplify import Simplify
 from graphopt.pipeline import Context
 
@@ -25,7 +24,7 @@ def simplified(name: str, model: onnx.ModelProto, inputs: dict[str, Any]) -> ir.
     try:
         ir.verify(ir.Graph.from_proto(model))
         before = run(model, inputs)
-    except (VerifyError, RuntimeError, ValueError):
+    except Exception:  # ONNX Runtime's errors have no other base in common
         return None
     graph = ir.Graph.from_proto(model)
     result = Simplify().apply(graph, Context())
