@@ -1,13 +1,13 @@
 """Which channels live and die together, and cutting them."""
 
-from .analysis import Analysis, analyse
-from .coverage import covered, elements, prunable_parameters, share_under
-from .criteria import CRITERIA, score
-from .cut import cut, sliced, without_emptied
-from .dot import coupling_dot
-from .groups import ChannelGroup, Member
-from .operator import CannotFollow, Operator, channel_rule, functions_with_rules, supported_operators
-from .plan import aligned_count, best_units, global_ratios, is_ignored, names_group
+from graphopt.channels.analysis import Analysis, analyse
+from graphopt.channels.coverage import covered, elements, prunable_parameters, share_under
+from graphopt.channels.criteria import CRITERIA, score
+from graphopt.channels.cut import cut, sliced, without_emptied
+from graphopt.channels.dot import coupling_dot
+from graphopt.channels.groups import ChannelGroup, Member
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule, functions_with_rules, supported_operators
+from graphopt.channels.plan import aligned_count, best_units, global_ratios, is_ignored, names_group
 
 __all__ = [
     "CRITERIA",

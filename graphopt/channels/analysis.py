@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import onnx
 
-from ..ir import Graph, IntegerEvaluator, Node, TensorType, Value
-from . import rules as _rules  # noqa: F401  registers ONNX's operators
-from .groups import ChannelGroup, Ties, find_groups
-from .labels import Label, Labels
-from .operator import CannotFollow, Follow, Operator, Read, Walk, rule_for
-from .rewrite import freeze_unrewritable
-from .units import UnitTable
+from graphopt.channels import rules as _rules  # noqa: F401  registers ONNX's operators
+from graphopt.channels.groups import ChannelGroup, Ties, find_groups
+from graphopt.channels.labels import Label, Labels
+from graphopt.channels.operator import CannotFollow, Follow, Operator, Read, Walk, rule_for
+from graphopt.channels.rewrite import freeze_unrewritable
+from graphopt.channels.units import UnitTable
+from graphopt.ir import Graph, IntegerEvaluator, Node, TensorType, Value
 
 # Initializers of other types state positions and conditions, not weights: none of their axes is a channel axis by itself.
 _WITHOUT_CHANNELS = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED}

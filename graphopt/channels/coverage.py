@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import Value
-from .analysis import Analysis
-from .groups import ChannelGroup, shape_of
+from graphopt.channels.analysis import Analysis
+from graphopt.channels.groups import ChannelGroup, shape_of
+from graphopt.ir import Value
 
 # For each weight, which indices of its axes lie under some unit.
 Coverage = dict[Value, dict[int, npt.NDArray[np.bool_]]]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .groups import ChannelGroup, Member
+from graphopt.channels.groups import ChannelGroup, Member
 
 Scores = npt.NDArray[np.float64]
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import EditError
-from ..ir import ArrayTensor, LazyTensor, Node, Tensor, Value
-from .analysis import Analysis
-from .groups import ChannelGroup
-from .labels import Label
-from .rewrite import remove_idle, rewrite
-from .units import Units
+from graphopt.channels.analysis import Analysis
+from graphopt.channels.groups import ChannelGroup
+from graphopt.channels.labels import Label
+from graphopt.channels.rewrite import remove_idle, rewrite
+from graphopt.channels.units import Units
+from graphopt.errors import EditError
+from graphopt.ir import ArrayTensor, LazyTensor, Node, Tensor, Value
 
 Mask = npt.NDArray[np.bool_]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .analysis import Analysis
-from .groups import ChannelGroup
+from graphopt.channels.analysis import Analysis
+from graphopt.channels.groups import ChannelGroup
 
 _COLORS = {"channels": "#4e79a7", "heads": "#e15759", "head dimensions": "#f28e2b", "hidden units": "#59a14f", "groups": "#b07aa1"}
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import Value, constant
-from .labels import Label
-from .units import Remark, Units, UnitTable
+from graphopt.channels.labels import Label
+from graphopt.channels.units import Remark, Units, UnitTable
+from graphopt.ir import Value, constant
 
 Indices = npt.NDArray[np.int64]
 

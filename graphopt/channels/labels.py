@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .units import Units, UnitTable
+from graphopt.channels.units import Units, UnitTable
 
 Label = Units | None
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
-from .labels import Label, Labels
-from .signs import POSITIVE, sign
+from graphopt.channels.labels import Label, Labels
+from graphopt.channels.signs import POSITIVE, sign
+from graphopt.ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
 
 Shape = tuple[int | str | None, ...]
 Rule = Callable[["Operator"], None]

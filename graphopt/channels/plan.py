@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from .criteria import Scores
-from .groups import ChannelGroup
+from graphopt.channels.criteria import Scores
+from graphopt.channels.groups import ChannelGroup
 
 
 def step(group: ChannelGroup, align: int) -> int:

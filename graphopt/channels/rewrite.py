@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
-from .labels import Label
-from .operator import Follow, Left, Walk
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import Follow, Left, Walk
+from graphopt.ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
 
 if TYPE_CHECKING:
-    from .analysis import Analysis
+    from graphopt.channels.analysis import Analysis
 
 Partial = npt.NDArray[np.object_]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir import Graph, Value
+from graphopt.ir import Graph, Value
 
 NONNEGATIVE, POSITIVE = 1, 2
 _DEPTH = 16  # producers looked back at; a divisor is seldom more than a norm and an epsilon away

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .operator import supported_operators
+from graphopt.channels.operator import supported_operators
 
 _HEAD = """# Operators that channels are followed through
 

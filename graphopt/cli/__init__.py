@@ -1,5 +1,5 @@
 """The command line, one file per command."""
 
-from .main import main
+from graphopt.cli.main import main
 
 __all__ = ["main"]

@@ -9,11 +9,11 @@ from math import prod
 
 import onnx
 
-from ..ir import Graph, Node, Tensor
-from ..ir.emit import emit_model
-from ..ir.tensors import tensor_header
-from .macs import node_macs
-from .sizes import KnownTypes, fixed_types
+from graphopt.cost.macs import node_macs
+from graphopt.cost.sizes import KnownTypes, fixed_types
+from graphopt.ir import Graph, Node, Tensor
+from graphopt.ir.emit import emit_model
+from graphopt.ir.tensors import tensor_header
 
 _LARGEST_IN_MEMORY = 2**28  # bytes of weights; those of a larger model are not put into a message to weigh it
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
-from ..ir import Node
-from .sizes import KnownTypes
+from graphopt.cost.sizes import KnownTypes
+from graphopt.ir import Node
 
 Shape = tuple[int, ...]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from ..ir import Graph, Tensor, TensorType, Value
-from ..ir.emit import emit_graph, inline_tensor
-from ..ir.tensors import tensor_header
+from graphopt.ir import Graph, Tensor, TensorType, Value
+from graphopt.ir.emit import emit_graph, inline_tensor
+from graphopt.ir.tensors import tensor_header
 
 _LARGEST_SHAPE = 256  # elements; larger tensors are weights, whose contents say nothing about shapes
 

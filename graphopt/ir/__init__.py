@@ -1,16 +1,16 @@
 """The graph: networkx over ONNX. Load, save, tensors, shapes, verify."""
 
-from .constants import constant
-from .function import Function
-from .graph import Graph
-from .inlining import inline_functions
-from .integers import IntegerEvaluator, is_known, known_integers, partial_integers
-from .load import load
-from .node import AttributeValue, Node, Value
-from .save import save
-from .tensors import ArrayTensor, ExternalTensor, LazyTensor, ProtoTensor, Tensor
-from .types import TensorType
-from .verify import verify
+from graphopt.ir.constants import constant
+from graphopt.ir.function import Function
+from graphopt.ir.graph import Graph
+from graphopt.ir.inlining import inline_functions
+from graphopt.ir.integers import IntegerEvaluator, is_known, known_integers, partial_integers
+from graphopt.ir.load import load
+from graphopt.ir.node import AttributeValue, Node, Value
+from graphopt.ir.save import save
+from graphopt.ir.tensors import ArrayTensor, ExternalTensor, LazyTensor, ProtoTensor, Tensor
+from graphopt.ir.types import TensorType
+from graphopt.ir.verify import verify
 
 __all__ = [
     "ArrayTensor",

@@ -9,13 +9,13 @@ from pathlib import Path
 import onnx
 from onnx import AttributeProto
 
-from ..errors import InvalidModelError
-from .external import DataFolder
-from .function import Function
-from .graph import Graph
-from .node import Node, Value
-from .scattered import find
-from .tensors import read_tensor
+from graphopt.errors import InvalidModelError
+from graphopt.ir.external import DataFolder
+from graphopt.ir.function import Function
+from graphopt.ir.graph import Graph
+from graphopt.ir.node import Node, Value
+from graphopt.ir.scattered import find
+from graphopt.ir.tensors import read_tensor
 
 _TENSOR_ATTRIBUTES = {AttributeProto.TENSOR, AttributeProto.TENSORS, AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS}
 _LISTS = ("node", "initializer", "sparse_initializer", "input", "output", "value_info")

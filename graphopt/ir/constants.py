@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .node import Value
-from .tensors import AnyArray, Tensor, read_tensor
+from graphopt.ir.node import Value
+from graphopt.ir.tensors import AnyArray, Tensor, read_tensor
 
 
 def constant(value: Value | None) -> AnyArray | None:

@@ -8,12 +8,12 @@ from typing import TypeVar
 import onnx
 from google.protobuf.message import Message
 
-from .graph import Graph
-from .infos import renamed, with_tensor_type
-from .node import Node, Value, names
-from .scattered import rewrite
-from .tensors import ExternalTensor, ProtoTensor, Tensor, inline, tensor_header
-from .types import TensorType
+from graphopt.ir.graph import Graph
+from graphopt.ir.infos import renamed, with_tensor_type
+from graphopt.ir.node import Node, Value, names
+from graphopt.ir.scattered import rewrite
+from graphopt.ir.tensors import ExternalTensor, ProtoTensor, Tensor, inline, tensor_header
+from graphopt.ir.types import TensorType
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
@@ -142,7 +142,7 @@ def _emit_frame(graph: Graph, write: WriteTensor, infos: bool) -> onnx.GraphProt
 
 def copy_model(graph: Graph) -> Graph:
     """An independent copy of the root `graph` that shares its tensors."""
-    from .build import build_model
+    from graphopt.ir.build import build_model
 
     copy = build_model(emit_model(graph, _name_tensor), folder=graph.folder)
     _share_tensors(graph, copy)

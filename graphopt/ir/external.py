@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import onnx
 
-from ..errors import ExternalDataError
+from graphopt.errors import ExternalDataError
 
 _CHUNK = 1 << 20
 _KNOWN_KEYS = {"location", "offset", "length", "checksum", "basepath"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .graph import Graph
-from .node import Node, Value
-from .types import TensorType
+from graphopt.ir.graph import Graph
+from graphopt.ir.node import Node, Value
+from graphopt.ir.types import TensorType
 
 # Operators with one entry per channel (axis 1 of the first input) in each of these input slots.
 _PER_CHANNEL = {"BatchNormalization": (1, 2, 3, 4), "InstanceNormalization": (1, 2)}

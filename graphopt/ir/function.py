@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from .external import DataFolder
-from .graph import Graph
+from graphopt.ir.external import DataFolder
+from graphopt.ir.graph import Graph
 
 
 class Function:
@@ -26,7 +26,7 @@ class Function:
     def body(self) -> Graph:
         """The body as a graph, to be read and edited; its inputs and outputs have no types."""
         if self._body is None:
-            from .build import build_graph
+            from graphopt.ir.build import build_graph
 
             body = Graph()
             body.folder = self._folder
@@ -45,7 +45,7 @@ class Function:
         """The function's message; the loaded one where the body was not edited."""
         if self._body is None or self._body.version == 0:
             return self.proto
-        from .emit import emit_graph
+        from graphopt.ir.emit import emit_graph
 
         message = emit_graph(self._body)
         proto = onnx.FunctionProto()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,18 +11,19 @@ import networkx as nx
 import numpy.typing as npt
 import onnx
 
-from ..errors import EditError, InvalidModelError, UnsupportedError
-from . import references
-from .external import DataFolder
-from .infos import with_tensor_type
-from .node import AttributeValue, Node, Value, make_attribute
-from .tensors import AnyArray, Tensor, as_tensor
+from graphopt.errors import EditError, UnsupportedError
+from graphopt.ir import references, scope
+from graphopt.ir.external import DataFolder
+from graphopt.ir.infos import with_tensor_type
+from graphopt.ir.node import AttributeValue, Node, Value, make_attribute
+from graphopt.ir.order import in_order
+from graphopt.ir.tensors import AnyArray, Tensor, as_tensor
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from .function import Function
-    from .types import TensorType
+    from graphopt.ir.function import Function
+    from graphopt.ir.types import TensorType
 
 
 class Graph:
@@ -62,7 +62,7 @@ class Graph:
     @staticmethod
     def from_proto(model: onnx.ModelProto, path: str | os.PathLike[str] | None = None) -> Graph:
         """The graph of a model; `path` is where its external data is looked for. Raises InvalidModelError, ExternalDataError."""
-        from .build import build_model
+        from graphopt.ir.build import build_model
 
         own = onnx.ModelProto()
         own.CopyFrom(model)
@@ -70,7 +70,7 @@ class Graph:
 
     def to_proto(self) -> onnx.ModelProto:
         """The model with every weight inside the message. Raises UnsupportedError for over 2 GB of them; `save` knows no limit."""
-        from .emit import emit_model
+        from graphopt.ir.emit import emit_model
 
         size = sum(value.tensor.nbytes for value in self.initializers if value.tensor is not None)
         if size >= 2**31:
@@ -81,7 +81,7 @@ class Graph:
 
     def copy(self) -> Graph:
         """An independent copy; tensors, which are immutable, are shared."""
-        from .emit import copy_model
+        from graphopt.ir.emit import copy_model
 
         if self.parent is not None:
             raise EditError("a subgraph is copied with its model; call copy() on graph.root")
@@ -89,14 +89,14 @@ class Graph:
 
     def to_graphsurgeon(self) -> gs.Graph:
         """The model as an `onnx_graphsurgeon.Graph`. Raises UnsupportedError for what graphsurgeon cannot hold."""
-        from .surgeon import to_graphsurgeon
+        from graphopt.ir.surgeon import to_graphsurgeon
 
         return to_graphsurgeon(self)
 
     @staticmethod
     def from_graphsurgeon(graph: gs.Graph, original: Graph | None = None) -> Graph:
         """A graph from graphsurgeon; `original`, the graph it was made from, gives back what graphsurgeon does not carry."""
-        from .surgeon import from_graphsurgeon
+        from graphopt.ir.surgeon import from_graphsurgeon
 
         return from_graphsurgeon(graph, original)
 
@@ -146,7 +146,7 @@ class Graph:
     def nodes(self) -> tuple[Node, ...]:
         """The nodes in topological order, otherwise in the file's. Raises InvalidModelError for a cycle."""
         if self._nodes is None:
-            self._nodes = _sorted(self.nx)
+            self._nodes = in_order(self.nx)
         return self._nodes
 
     @property
@@ -194,7 +194,7 @@ class Graph:
 
         Identity nodes are looked through. None for everything else.
         """
-        from .constants import constant
+        from graphopt.ir.constants import constant
 
         return constant(value)
 
@@ -207,7 +207,7 @@ class Graph:
 
     def named_types(self) -> Mapping[Value, TensorType]:
         """As `types`, with a name for every dimension that has neither size nor name, `?x:0` say: equal names, equal sizes."""
-        from .shapes import infer_types
+        from graphopt.ir.shapes import infer_types
 
         root = self.root
         if root._named_types is None or root._named_types[0] != root.version:
@@ -223,7 +223,7 @@ class Graph:
 
     def unique_name(self, hint: str) -> str:
         """`hint`, or `hint_1`, `hint_2`, ...: a name that no value of this model has."""
-        taken = self._names_in_scope()
+        taken = scope.names(self)
         return hint if hint not in taken else next(name for i in itertools.count(1) if (name := f"{hint}_{i}") not in taken)
 
     def add_node(
@@ -243,14 +243,14 @@ class Graph:
         """
         read = tuple(inputs)
         for value in read:
-            self._check_in_scope(value)
+            scope.check_in_scope(self, value)
         written = list(outputs)
         for output in filter(None, written):
-            self._check_free(output)
+            scope.check_free(self, output)
         if len(set(filter(None, written))) < len(list(filter(None, written))):
             raise EditError(f"a node cannot write one value twice: {written}")
         if at is not None:
-            self._check_mine(at)
+            scope.check_mine(self, at)
         proto = onnx.NodeProto(op_type=op_type, name=name, domain=domain)
         proto.attribute.extend(make_attribute(key, value) for key, value in (attributes or {}).items())
         before = [v.producer.order for v in read if v is not None and v.producer is not None and v.producer.graph is self]
@@ -260,7 +260,7 @@ class Graph:
         self._connect_outputs(node, tuple(self.define(output) if output else None for output in written))
         self._connect_inputs(node, read)
         if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in proto.attribute):
-            from .build import build_subgraphs
+            from graphopt.ir.build import build_subgraphs
 
             build_subgraphs(self, node)
         self.touch(node)
@@ -268,7 +268,7 @@ class Graph:
 
     def add_initializer(self, name: str, contents: npt.ArrayLike | Tensor) -> Value:
         """Add an initializer. Raises EditError for a name that is taken."""
-        self._check_free(name)
+        scope.check_free(self, name)
         contents = as_tensor(contents)
         value = self.define(name)
         value.tensor = tensor = as_tensor(contents)
@@ -280,8 +280,8 @@ class Graph:
 
     def set_input(self, node: Node, slot: int, value: Value | None) -> None:
         """Make `node` read `value` in `slot`; slots up to it are filled with absent inputs, absent ones at the end are dropped."""
-        self._check_mine(node)
-        self._check_in_scope(value)
+        scope.check_mine(self, node)
+        scope.check_in_scope(self, value)
         if slot < 0:
             raise EditError(f"node {node.label} has no input slot {slot}")
         inputs = [*node.inputs, *[None] * (slot + 1 - len(node.inputs))]
@@ -302,7 +302,7 @@ class Graph:
 
     def set_attribute(self, node: Node, name: str, value: AttributeValue | None) -> None:
         """Set an attribute, or delete it with None. Subgraphs are changed in place instead."""
-        self._check_mine(node)
+        scope.check_mine(self, node)
         made = None if value is None else make_attribute(name, value)
         graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
         if name in node.subgraphs_by_attribute or (made is not None and made.type in graphs):
@@ -332,8 +332,8 @@ class Graph:
 
         A subgraph that hands out `old`, a value around it, hands out `new`.
         """
-        self._check_in_scope(old)
-        self._check_in_scope(new)
+        scope.check_in_scope(self, old)
+        scope.check_in_scope(self, new)
         if old in self._outputs:
             if old.graph is self:
                 raise EditError(f"{old.name!r} is an output of graph {self.name!r}; its readers cannot all be moved")
@@ -356,7 +356,7 @@ class Graph:
         Where the output is a graph output its name is kept, by renaming what the input's producer writes; where that is impossible
         (the input is a graph input, an initializer, another graph output, or of an outer scope), nothing happens and the answer is False.
         """
-        self._check_mine(node)
+        scope.check_mine(self, node)
         source, output = node.input(0), node.output()
         if source is None or any(v is not None and (self.consumers(v) or v in self._outputs) for v in node.outputs[1:]):
             return False
@@ -377,10 +377,10 @@ class Graph:
 
     def remove(self, node: Node) -> None:
         """Remove a node and the values it writes. Raises EditError while one of them is used."""
-        self._check_mine(node)
+        scope.check_mine(self, node)
         for value in node.outputs:
             if value is not None:
-                self._check_unused(value)
+                scope.check_unused(self, value)
         self.edited.update(v for v in node.inputs if v is not None)
         captured = node.captures
         self.nx.remove_node(node)
@@ -400,7 +400,7 @@ class Graph:
             raise EditError(f"{value.name!r} is not an initializer of graph {self.name!r}")
         if value in self._inputs and self.ir_version >= 4:
             raise EditError(f"initializer {value.name!r} is also an input of graph {self.name!r}; inputs are part of the interface")
-        self._check_unused(value)
+        scope.check_unused(self, value)
         del self._initializers[value]
         self._inputs.pop(value, None)
         self._forget(value)
@@ -412,7 +412,7 @@ class Graph:
             raise EditError(f"{value.name!r} is not a value of graph {self.name!r}")
         if value.name == new_name:
             return
-        self._check_free(new_name)
+        scope.check_free(self, new_name)
         old_name = value.name
         del self._values[old_name]
         self._values[new_name] = value
@@ -511,77 +511,9 @@ class Graph:
         self.edited.discard(value)
         value.graph = value.producer = None
 
-    def _names_in_scope(self) -> set[str]:
-        root, taken = self.root, set[str]()
-        graphs = [root]
-        while graphs:
-            graph = graphs.pop()
-            taken.update(graph._values)
-            graphs.extend(graph._inner())
-        return taken
-
-    def _inner(self) -> Iterator[Graph]:
+    def inner_graphs(self) -> Iterator[Graph]:
+        """The subgraphs of this graph's nodes."""
         return (graph for node in self._owners for graph in node.subgraphs)
-
-    def _check_free(self, name: str) -> None:
-        """ONNX wants a name defined once in a graph, the graphs around it and those inside it; two branches may share one."""
-        if not name:
-            raise EditError("a value needs a name; an absent one is None")
-        graphs = [self]
-        while graphs:
-            graph = graphs.pop()
-            if name in graph._values:
-                raise EditError(f"the name {name!r} is taken in graph {graph.name!r}; unique_name() finds a free one")
-            graphs.extend(graph._inner())
-        around = self.parent
-        while around is not None:
-            if name in around._values:
-                raise EditError(f"the name {name!r} is taken in graph {around.name!r}; unique_name() finds a free one")
-            around = around.parent
-
-    def _check_mine(self, node: Node) -> None:
-        if node.graph is not self:
-            raise EditError(f"node {node.label} is not in graph {self.name!r}")
-
-    def _check_in_scope(self, value: Value | None) -> None:
-        graph: Graph | None = self
-        while value is not None and graph is not None:
-            if value.graph is graph:
-                return
-            graph = graph.parent
-        if value is not None:
-            raise EditError(f"value {value.name!r} is not visible in graph {self.name!r}: it was removed or belongs to another graph")
-
-    def _check_unused(self, value: Value) -> None:
-        if users := self.consumers(value):
-            raise EditError(f"value {value.name!r} is still read by node {users[0][0].label}")
-        if value in self._outputs:
-            raise EditError(f"value {value.name!r} is an output of graph {self.name!r}")
-        if self.pinned(value):
-            raise EditError(f"value {value.name!r} is named by training information or a quantization annotation")
 
     def __repr__(self) -> str:
         return f"Graph({self.name!r}, {self._node_count} nodes)"
-
-
-def _sorted(graph: nx.MultiDiGraph[Any]) -> tuple[Node, ...]:
-    """Kahn's algorithm with a heap on the file's order, so that a valid order stays as it is."""
-    waiting: dict[Node, int] = {}
-    for vertex in graph:
-        if isinstance(vertex, Node):
-            waiting[vertex] = sum(1 for value in graph.pred[vertex] if value.producer is not None and value.producer in graph)
-    ready = [(node.order, node) for node, count in waiting.items() if count == 0]
-    heapq.heapify(ready)
-    result: list[Node] = []
-    while ready:
-        _, node = heapq.heappop(ready)
-        result.append(node)
-        for value in graph.succ[node]:
-            for reader in graph.succ[value]:
-                waiting[reader] -= 1
-                if waiting[reader] == 0:
-                    heapq.heappush(ready, (reader.order, reader))
-    if len(result) != len(waiting):
-        stuck = min((node for node, count in waiting.items() if count > 0), key=lambda node: node.order)
-        raise InvalidModelError(f"the graph has a cycle through node {stuck.label}; ONNX graphs are acyclic")
-    return tuple(result)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from onnx import inliner
 
-from .graph import Graph
+from graphopt.ir.graph import Graph
 
 
 def inline_functions(graph: Graph, keep: Collection[tuple[str, str]] = ()) -> Graph:

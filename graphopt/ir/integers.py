@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from .constants import constant
-from .node import Node, Value
+from graphopt.ir.constants import constant
+from graphopt.ir.node import Node, Value
 
 if TYPE_CHECKING:
-    from .graph import Graph
-    from .types import TensorType
+    from graphopt.ir.graph import Graph
+    from graphopt.ir.types import TensorType
 
 # Arrays of dtype object that hold ints, names of dimensions, and None.
 Partial = npt.NDArray[np.object_]
@@ -82,7 +82,7 @@ def known_integers(graph: Graph, types: Mapping[Value, TensorType]) -> dict[Valu
 def _fits(contents: Partial, elem_type: int) -> bool:
     """Whether no element leaves the range of its type, where runtimes differ."""
     limit = 1 << _INTEGERS[elem_type]
-    return all(-limit <= element < limit for element in contents.flat if isinstance(element, int))
+    return all(-limit <= element < limit for element in contents.reshape(-1).tolist() if isinstance(element, int))
 
 
 def is_known(contents: Partial) -> bool:

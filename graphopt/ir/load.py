@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from ..errors import InvalidModelError
-from .build import build_model
-from .graph import Graph
+from graphopt.errors import InvalidModelError
+from graphopt.ir.build import build_model
+from graphopt.ir.graph import Graph
 
 
 def load(path: str | os.PathLike[str]) -> Graph:

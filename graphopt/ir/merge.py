@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import Message
 
-from .tensors import DATA_FIELDS
+from graphopt.ir.tensors import DATA_FIELDS
 
 # How entries of repeated messages are told apart. Lists of other messages, and of scalars, are taken as a whole.
 _KEYS: dict[str, Callable[[Any], Hashable]] = {

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, helper
 
-from ..errors import EditError
-from .tensors import ArrayTensor, ProtoTensor, Tensor, read_tensor
+from graphopt.errors import EditError
+from graphopt.ir.tensors import ArrayTensor, ProtoTensor, Tensor, read_tensor
 
 if TYPE_CHECKING:
-    from .graph import Graph
+    from graphopt.ir.graph import Graph
 
 # Python's form of an ONNX attribute: int, float, str (bytes where they are not UTF-8), Tensor, Graph, a message of onnx, or a list of one of these.
 AttributeValue = Any
@@ -178,7 +178,7 @@ def make_attribute(name: str, value: AttributeValue) -> AttributeProto:
 
 def tensor_proto(tensor: Tensor, name: str) -> onnx.TensorProto:
     """A `TensorProto` with the contents of `tensor` inside."""
-    from .tensors import inline, tensor_header
+    from graphopt.ir.tensors import inline, tensor_header
 
     if isinstance(tensor, ProtoTensor):
         return tensor.proto

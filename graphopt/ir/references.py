@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import onnx
 
 if TYPE_CHECKING:
-    from .graph import Graph
-    from .node import Value
+    from graphopt.ir.graph import Graph
+    from graphopt.ir.node import Value
 
 
 def pinned_names(graph: Graph) -> set[str]:

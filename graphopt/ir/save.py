@@ -18,14 +18,14 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import EncodeError
 
-from ..errors import OutputError, UnsupportedError
-from .emit import inline_tensor, model_pieces, reference_tensor
-from .external import DataFile
-from .files import atomic_file
-from .graph import Graph
-from .node import Node
-from .scattered import scattered
-from .tensors import ExternalTensor, Tensor, tensor_header
+from graphopt.errors import OutputError, UnsupportedError
+from graphopt.ir.emit import inline_tensor, model_pieces, reference_tensor
+from graphopt.ir.external import DataFile
+from graphopt.ir.files import atomic_file
+from graphopt.ir.graph import Graph
+from graphopt.ir.node import Node
+from graphopt.ir.scattered import scattered
+from graphopt.ir.tensors import ExternalTensor, Tensor, tensor_header
 
 _LARGEST_MESSAGE = 2**31 - 2**26  # bytes: protobuf's limit, less room for everything but the tensors
 _LARGEST_FILE = 2**31 - 1

@@ -12,12 +12,12 @@ import onnx
 from google.protobuf.message import Message
 from onnx import TensorProto
 
-from .node import Node
-from .tensors import ExternalTensor, Tensor
+from graphopt.ir.node import Node
+from graphopt.ir.tensors import ExternalTensor, Tensor
 
 if TYPE_CHECKING:
-    from .external import DataFolder
-    from .graph import Graph
+    from graphopt.ir.external import DataFolder
+    from graphopt.ir.graph import Graph
 
 
 def external_tensors(message: Message) -> Iterator[TensorProto]:

@@ -8,13 +8,13 @@ from contextlib import suppress
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from ..errors import InvalidModelError
-from .graph import Graph
-from .integers import IntegerEvaluator, is_known
-from .node import Node, Value, names
-from .symbols import infer_symbolic
-from .tensors import Tensor, inline, tensor_header
-from .types import TensorType
+from graphopt.errors import InvalidModelError
+from graphopt.ir.graph import Graph
+from graphopt.ir.integers import IntegerEvaluator, is_known
+from graphopt.ir.node import Node, Value, names
+from graphopt.ir.symbols import infer_symbolic
+from graphopt.ir.tensors import Tensor, inline, tensor_header
+from graphopt.ir.types import TensorType
 
 # Contents of larger tensors are left out of what shape inference sees: none of them is a shape, and weights are big.
 _LARGEST_SHAPE = 256
@@ -42,7 +42,7 @@ def infer_types(graph: Graph) -> dict[Value, TensorType]:
 
 def _stated(node: Node, types: dict[Value, TensorType]) -> dict[Value, TensorType]:
     """What the file says of the outputs of an operator that onnx does not know, unless an edit may have changed it."""
-    from .emit import downstream_of_edits
+    from graphopt.ir.emit import downstream_of_edits
 
     graph = node.graph
     if graph is None or onnx.defs.has(node.op_type, node.domain) or all(v is None or v in types for v in node.outputs):
@@ -97,7 +97,7 @@ def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEva
 
 
 def _skeleton(graph: Graph) -> onnx.ModelProto:
-    from .emit import emit_graph
+    from graphopt.ir.emit import emit_graph
 
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)

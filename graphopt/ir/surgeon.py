@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from ..errors import UnsupportedError
-from .graph import Graph
-from .merge import changed_names, merge, same
+from graphopt.errors import UnsupportedError
+from graphopt.ir.graph import Graph
+from graphopt.ir.merge import changed_names, merge, same
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from .integers import IntegerEvaluator
-from .node import Node, Value
-from .types import TensorType
+from graphopt.ir.integers import IntegerEvaluator
+from graphopt.ir.node import Node, Value
+from graphopt.ir.types import TensorType
 
 Shape = tuple[int | str | None, ...]
 

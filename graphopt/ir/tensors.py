@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from ..errors import EditError, InvalidModelError
-from .external import DataFolder, DataRange
+from graphopt.errors import EditError, InvalidModelError
+from graphopt.ir.external import DataFolder, DataRange
 
 AnyArray = npt.NDArray[Any]
 

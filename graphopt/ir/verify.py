@@ -10,12 +10,12 @@ import onnx
 import onnxruntime as ort
 from onnx import shape_inference
 
-from ..errors import InvalidModelError, VerifyError
-from .emit import emit_model
-from .fit import misfits
-from .graph import Graph
-from .node import Value
-from .save import save
+from graphopt.errors import InvalidModelError, VerifyError
+from graphopt.ir.emit import emit_model
+from graphopt.ir.fit import misfits
+from graphopt.ir.graph import Graph
+from graphopt.ir.node import Value
+from graphopt.ir.save import save
 
 _LARGEST_IN_MEMORY = 2**30  # bytes of weights; larger models are checked from a temporary file
 

@@ -1,9 +1,9 @@
 """Running models in ONNX Runtime: input data, metrics, latency."""
 
-from .inputs import LABELS, Data, load_data, synthetic_inputs
-from .measure import Latency, measure
-from .metrics import Fidelity, Metric, find_metric, predict, top1
-from .runtime import Model, default_threads, run, session
+from graphopt.quality.inputs import LABELS, Data, load_data, synthetic_inputs
+from graphopt.quality.measure import Latency, measure
+from graphopt.quality.metrics import Fidelity, Metric, find_metric, predict, top1
+from graphopt.quality.runtime import Model, default_threads, run, session
 
 __all__ = [
     "LABELS",

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ..errors import DataError, UnsupportedError
-from ..ir import Graph, TensorType, Value
-from .arrays import AnyArray
+from graphopt.errors import DataError, UnsupportedError
+from graphopt.ir import Graph, TensorType, Value
+from graphopt.quality.arrays import AnyArray
 
 LABELS = "labels"  # the array of a data file that is no input
 # A model with a free batch size is run on this many samples at a time, or fewer where they are large: it bounds the memory needed.

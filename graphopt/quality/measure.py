@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-from .arrays import AnyArray
-from .runtime import Model, default_threads, run, session
+from graphopt.quality.arrays import AnyArray
+from graphopt.quality.runtime import Model, default_threads, run, session
 
 _WARM_UP = 3  # runs of each model before any is timed: the first ones allocate memory and wake threads
 _MIN_SECONDS = 0.3  # a pause of the machine must not be able to fall on most of the runs of a fast model

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from ..errors import DataError, GraphoptError
-from .arrays import AnyArray
-from .inputs import Data
-from .runtime import run
+from graphopt.errors import DataError, GraphoptError
+from graphopt.quality.arrays import AnyArray
+from graphopt.quality.inputs import Data
+from graphopt.quality.runtime import run
 
 Metric = Callable[[ort.InferenceSession, Data], float]
 

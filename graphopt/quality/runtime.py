@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from ..errors import RuntimeRefusedError
-from ..ir import Graph, save
-from ..ir.emit import emit_model
-from ..ir.verify import one_line
-from .arrays import AnyArray
+from graphopt.errors import RuntimeRefusedError
+from graphopt.ir import Graph, save
+from graphopt.ir.emit import emit_model
+from graphopt.ir.verify import one_line
+from graphopt.quality.arrays import AnyArray
 
 Model = Graph | onnx.ModelProto | str | os.PathLike[str]
 

@@ -1,8 +1,8 @@
 """What was done to a model and what it cost, for other tools to read."""
 
-from .report import Figures, FileRecord, Origin, Report, Step, file_record, schema, write_report
-from .runs import Run, count_notes, figures, installed_passes, origin, recorded, run
-from .verified import verified
+from graphopt.report.report import Figures, FileRecord, Origin, Report, Step, file_record, schema, write_report
+from graphopt.report.runs import Run, count_notes, figures, installed_passes, origin, recorded, run
+from graphopt.report.verified import verified
 
 __all__ = [
     "Figures",

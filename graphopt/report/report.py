@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidModelError, OutputError
-from ..ir.files import write_atomically
-from ..pipeline import Skip
+from graphopt.errors import InvalidModelError, OutputError
+from graphopt.ir.files import write_atomically
+from graphopt.pipeline import Skip
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,20 @@
 """Channel rules of ONNX's operators, one family per module. Importing this package registers them."""
 
-from . import attention, conv, elementwise, matmul, normalization, pool, quantize, recurrent, reduce, reshape, shape, spatial, stack
+from graphopt.channels.rules import (
+    attention,
+    conv,
+    elementwise,
+    matmul,
+    normalization,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    reshape,
+    shape,
+    spatial,
+    stack,
+)
 
 __all__ = [
     "attention",

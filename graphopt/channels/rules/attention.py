@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 
 def _known(size: int | str | None) -> int:

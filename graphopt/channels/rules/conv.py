@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 
 def split(op: Operator, label: Label, size: int, groups: int) -> tuple[Label, Label]:

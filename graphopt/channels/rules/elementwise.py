@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 # Unary functions with f(0) = 0: where a channel is gone, what follows still sees zero.
 _ZERO_AT_ZERO = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, Shape, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, Shape, channel_rule
 
 
 @channel_rule("", "MatMul")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 
 @channel_rule("", "BatchNormalization")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 
 @channel_rule("", "QuantizeLinear", "DequantizeLinear")

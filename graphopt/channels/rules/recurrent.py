@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 # Activations with f(0) = 0 where the recurrence needs it: then a unit without weights stays at zero.

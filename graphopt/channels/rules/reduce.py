@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, channel_rule
 
 # Sums to which an absent entry contributes what a zero does.
 _EXACT = {"ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..operator import Operator, channel_rule
+from graphopt.channels.operator import Operator, channel_rule
 
 
 @channel_rule("", "Shape", "Size")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..labels import Label
-from ..operator import CannotFollow, Operator, Size, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Operator, Size, channel_rule
 
 
 @channel_rule("", "Resize", "Upsample")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..labels import Label
-from ..operator import CannotFollow, Left, Operator, Size, channel_rule
+from graphopt.channels.labels import Label
+from graphopt.channels.operator import CannotFollow, Left, Operator, Size, channel_rule
 
 
 @channel_rule("", "Concat")
