@@ -13,9 +13,15 @@ from graphopt.channels.groups import ChannelGroup
 
 
 def step(group: ChannelGroup, align: int) -> int:
-    """The unit counts of the group that keep its axes multiples of `align` are multiples of this number."""
-    per_unit = group.members[0].indices.shape[1]
-    return align // math.gcd(align, per_unit)
+    """The unit counts of the group that keep its axes multiples of `align` are multiples of this number.
+
+    A head takes a run of indices along, whose length counts. A dimension of every head takes one index of each; how many heads are left is
+    not known here, so that dimensions carry the alignment by themselves.
+    """
+    indices = group.members[0].indices
+    per_unit = indices.shape[1]
+    in_runs = bool((indices.max(axis=1) - indices.min(axis=1) == per_unit - 1).all())
+    return align // math.gcd(align, per_unit) if in_runs else align
 
 
 def aligned_count(group: ChannelGroup, ratio: float, align: int) -> int:

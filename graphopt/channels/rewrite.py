@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from graphopt.channels.labels import Label
 from graphopt.channels.operator import Follow, Left, Walk
@@ -41,7 +42,7 @@ def rewrite(analysis: Analysis, removed: npt.NDArray[np.bool_]) -> None:
             _rewrite_attribute(graph, follow, follow.required(left))
         else:
             followed.add((follow.node, follow.place))
-            idle += _rewrite_input(graph, follow, left, after)
+            idle += _rewrite_input(analysis, follow, left, after)
     for node, slot, value in _other_readers(graph, before, followed):
         if _differs(before[value], after.get(value)):
             idle += _set_constant(graph, node, slot, before[value].astype(np.int64), analysis.types[value].elem_type)
@@ -139,8 +140,9 @@ def _rewrite_attribute(graph: Graph, follow: Follow, required: AttributeValue | 
         graph.set_attribute(follow.node, follow.place, required)
 
 
-def _rewrite_input(graph: Graph, follow: Follow, left: Left, after: dict[Value, Partial]) -> list[Value]:
+def _rewrite_input(analysis: Analysis, follow: Follow, left: Left, after: dict[Value, Partial]) -> list[Value]:
     assert isinstance(follow.place, int)
+    graph = analysis.graph
     required = [int(size) for size in follow.required(left)]
     value = follow.node.input(follow.place)
     current = after.get(value) if value is not None else None
@@ -152,7 +154,9 @@ def _rewrite_input(graph: Graph, follow: Follow, left: Left, after: dict[Value, 
             return []
     for name, content in follow.attributes.items():
         graph.set_attribute(follow.node, name, content)
-    elem_type = value.tensor.elem_type if value is not None and value.tensor is not None else 7
+    # What replaces an input is of its type; what is added (the lengths of a Split) is int64.
+    known = analysis.types.get(value) if value is not None else None
+    elem_type = TensorProto.INT64 if known is None else known.elem_type
     return _set_constant(graph, follow.node, follow.place, np.array(required, np.int64), elem_type)
 
 
@@ -160,7 +164,7 @@ def _set_constant(graph: Graph, node: Node, slot: int, contents: npt.NDArray[np.
     """Let the node read a new constant; the answer is what it read before, which may be idle now."""
     old = node.input(slot)
     hint = old.name if old is not None else f"{node.output().name}_{slot}"
-    dtype = np.int32 if elem_type == 6 else np.int64
+    dtype = np.int32 if elem_type == TensorProto.INT32 else np.int64
     graph.set_input(node, slot, graph.add_initializer(graph.unique_name(f"{hint}_cut"), contents.astype(dtype)))
     return [old] if old is not None else []
 

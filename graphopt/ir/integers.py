@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 # Arrays of dtype object that hold ints, names of dimensions, and None.
 Partial = npt.NDArray[np.object_]
-_INTEGERS = {TensorProto.INT64: 63, TensorProto.INT32: 31, TensorProto.BOOL: 1}  # and how many bits their largest number has
+_INTEGERS: dict[int, int] = {
+    TensorProto.INT64: 63,
+    TensorProto.INT32: 31,
+    TensorProto.BOOL: 1,
+}  # and how many bits their largest number has
 _LARGEST = 256
 
 
