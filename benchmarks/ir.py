@@ -29,7 +29,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 LAYERS = 48
-WIDTH = 2912  # 48 weights of 2912 × 2912 floats: 1.63 GB
+WIDTH = 2912  # 48 weights of 2912 x 2912 floats: 1.63 GB
 
 
 # ---- models
@@ -54,7 +54,9 @@ def resnet50() -> onnx.ModelProto:
     def conv(x: str, channels: int, filters: int, size: int, stride: int, relu: bool = True) -> str:
         n = f"conv{len(nodes)}"
         w = constant(f"{n}.w", rng.standard_normal((filters, channels, size, size), np.float32) * np.sqrt(2 / (channels * size * size)))
-        nodes.append(helper.make_node("Conv", [x, w], [f"{n}.c"], name=n, pads=[size // 2] * 4, strides=[stride] * 2, kernel_shape=[size] * 2))
+        nodes.append(
+            helper.make_node("Conv", [x, w], [f"{n}.c"], name=n, pads=[size // 2] * 4, strides=[stride] * 2, kernel_shape=[size] * 2)
+        )
         norm = [constant(f"{n}.{part}", np.full(filters, part in ("scale", "var"))) for part in ("scale", "bias", "mean", "var")]
         nodes.append(helper.make_node("BatchNormalization", [f"{n}.c", *norm], [f"{n}.n"], name=f"{n}.norm"))
         if relu:
@@ -75,7 +77,11 @@ def resnet50() -> onnx.ModelProto:
             x = f"{y}.out"
     nodes.append(helper.make_node("GlobalAveragePool", [x], ["mean"]))
     nodes.append(helper.make_node("Flatten", ["mean"], ["flat"]))
-    nodes.append(helper.make_node("Gemm", ["flat", constant("fc.w", rng.standard_normal((1000, 2048)) * 0.01), constant("fc.b", np.zeros(1000))], ["y"], transB=1))
+    nodes.append(
+        helper.make_node(
+            "Gemm", ["flat", constant("fc.w", rng.standard_normal((1000, 2048)) * 0.01), constant("fc.b", np.zeros(1000))], ["y"], transB=1
+        )
+    )
     return _model(nodes, ["N", 3, 224, 224], weights, "y", ["N", 1000])
 
 
@@ -169,7 +175,10 @@ def onnx_ir_halved(source: str, target: str) -> Callable[[], object]:
             old = value.const_value
             assert old is not None
             value.const_value = onnx_ir.LazyTensor(
-                lambda old=old: onnx_ir.tensor(old.numpy() * np.float32(0.5), name=old.name), dtype=old.dtype, shape=old.shape, name=old.name
+                lambda old=old: onnx_ir.tensor(old.numpy() * np.float32(0.5), name=old.name),
+                dtype=old.dtype,
+                shape=old.shape,
+                name=old.name,
             )
         onnx_ir.save(model, target, external_data="weights.bin")
 
@@ -209,9 +218,21 @@ def worker(function: str, source: str, target: str) -> None:
 # ---- the table
 
 CASES: list[tuple[str, str, dict[str, str]]] = [
-    ("ResNet-50-like, 102 MB", "resnet50", {"graphopt": "graphopt_copy", "onnx": "onnx_copy", "onnx-ir": "onnx_ir_copy", "graphsurgeon": "surgeon_copy"}),
-    ("10,000 nodes, 5,000 initializers", "nodes", {"graphopt": "graphopt_copy", "onnx": "onnx_copy", "onnx-ir": "onnx_ir_copy", "graphsurgeon": "surgeon_copy"}),
-    ("1.6 GB external, untouched", "external", {"graphopt": "graphopt_copy", "onnx": "onnx_copy", "onnx-ir": "onnx_ir_copy", "graphsurgeon": "surgeon_copy"}),
+    (
+        "ResNet-50-like, 102 MB",
+        "resnet50",
+        {"graphopt": "graphopt_copy", "onnx": "onnx_copy", "onnx-ir": "onnx_ir_copy", "graphsurgeon": "surgeon_copy"},
+    ),
+    (
+        "10,000 nodes, 5,000 initializers",
+        "nodes",
+        {"graphopt": "graphopt_copy", "onnx": "onnx_copy", "onnx-ir": "onnx_ir_copy", "graphsurgeon": "surgeon_copy"},
+    ),
+    (
+        "1.6 GB external, untouched",
+        "external",
+        {"graphopt": "graphopt_copy", "onnx": "onnx_copy", "onnx-ir": "onnx_ir_copy", "graphsurgeon": "surgeon_copy"},
+    ),
     ("1.6 GB external, halved lazily", "external", {"graphopt": "graphopt_halved", "onnx": "onnx_halved", "onnx-ir": "onnx_ir_halved"}),
     ("simplify, 10,000 nodes", "nodes", {"graphopt": "graphopt_simplify"}),
 ]

@@ -184,7 +184,9 @@ def functions(m: ModelProto) -> None:
 def function_calls_function(m: ModelProto) -> None:
     m.opset_import.append(helper.make_opsetid("local", 1))
     imports = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1)]
-    m.functions.append(helper.make_function("local", "Outer", ["a"], ["b"], [helper.make_node("Inner", ["a"], ["b"], domain="local")], imports))
+    m.functions.append(
+        helper.make_function("local", "Outer", ["a"], ["b"], [helper.make_node("Inner", ["a"], ["b"], domain="local")], imports)
+    )
     m.functions.append(helper.make_function("local", "Inner", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], imports))
     m.graph.node.append(helper.make_node("Outer", ["x"], ["called"], domain="local"))
 
@@ -270,7 +272,9 @@ def renamed_outputs(graph: onnx.GraphProto, name: str) -> onnx.GraphProto:
 def nested_subgraphs_with_captures(m: ModelProto) -> None:
     m.graph.input.append(info("cond", [], TensorProto.BOOL))
     m.graph.node.append(helper.make_node("Relu", ["x"], ["captured"]))
-    m.graph.node.append(helper.make_node("If", ["cond"], ["if_out"], name="if", then_branch=branch("then", "captured"), else_branch=branch("else", "w")))
+    m.graph.node.append(
+        helper.make_node("If", ["cond"], ["if_out"], name="if", then_branch=branch("then", "captured"), else_branch=branch("else", "w"))
+    )
     m.graph.output.append(info("if_out", [2]))
 
 

@@ -39,7 +39,9 @@ def put(place: str, location: str) -> onnx.ModelProto:
         case "subgraph":
             info = [helper.make_tensor_value_info("far_out", TensorProto.FLOAT, [SIZE])]
             branch = helper.make_graph([constant], "b", [], info, [])
-            other = helper.make_graph([helper.make_node("Identity", ["far_w"], ["far_o"])], "c", [], [helper.make_tensor_value_info("far_o", 1, [SIZE])])
+            other = helper.make_graph(
+                [helper.make_node("Identity", ["far_w"], ["far_o"])], "c", [], [helper.make_tensor_value_info("far_o", 1, [SIZE])]
+            )
             tensor.name = "far_w"
             other.initializer.append(tensor)
             model.graph.input.append(helper.make_tensor_value_info("cond", TensorProto.BOOL, []))

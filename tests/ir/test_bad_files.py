@@ -83,7 +83,9 @@ def test_a_model_cut_off_anywhere(tmp_path: Path) -> None:
     assert loaded <= 3, "the cuts between the opset imports at the end"
 
 
-@pytest.mark.parametrize("name", ["nested_subgraphs_with_captures", "functions", "every_element_type", "training_info_with_bindings", "sparse_initializers"])
+@pytest.mark.parametrize(
+    "name", ["nested_subgraphs_with_captures", "functions", "every_element_type", "training_info_with_bindings", "sparse_initializers"]
+)
 def test_flipped_bytes_never_crash(name: str, tmp_path: Path) -> None:
     """Whatever protobuf still parses either loads and survives edits and saving, or is refused with an error of ours."""
     data = features.build(name).SerializeToString()

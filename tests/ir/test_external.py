@@ -139,7 +139,9 @@ def test_no_location_at_all(tmp_path: Path) -> None:
     refused(write(tmp_path / "model.onnx", model))
 
 
-@pytest.mark.parametrize("how", ["link", "link to link", "linked folder", "hard link", "relative link", "link to missing", "link to itself"])
+@pytest.mark.parametrize(
+    "how", ["link", "link to link", "linked folder", "hard link", "relative link", "link to missing", "link to itself"]
+)
 def test_links_that_leave_the_folder(how: str, tmp_path: Path, secret: Path) -> None:
     folder = tmp_path / "model"
     location = "w.bin/w.bin" if how == "linked folder" else "other.bin"
@@ -183,7 +185,27 @@ def test_what_is_no_file_is_refused_without_waiting(kind: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("key", ["offset", "length"])
 @pytest.mark.parametrize(
-    "number", ["-1", "-0", "999999999999", str(2**63 - 1), str(2**63), str(2**64), str(2**64 + 16), "1e3", "0x10", "abc", "", " 8", "8 ", "1_000", "1.0", "٣", "nan", "9" * 6000]
+    "number",
+    [
+        "-1",
+        "-0",
+        "999999999999",
+        str(2**63 - 1),
+        str(2**63),
+        str(2**64),
+        str(2**64 + 16),
+        "1e3",
+        "0x10",
+        "abc",
+        "",
+        " 8",
+        "8 ",
+        "1_000",
+        "1.0",
+        "٣",
+        "nan",
+        "9" * 6000,
+    ],
 )
 def test_numbers_are_bounded_by_the_file(key: str, number: str, tmp_path: Path) -> None:
     refused(write_model(tmp_path, **{key: number}))

@@ -147,7 +147,7 @@ def test_a_cycle_is_refused_with_a_node_of_it() -> None:
     model = features.base()
     model.graph.node.append(helper.make_node("Relu", ["p"], ["q"], name="knot"))
     model.graph.node.append(helper.make_node("Relu", ["q"], ["p"], name="knot"))
-    with pytest.raises(InvalidModelError, match="cycle.*knot"):
+    with pytest.raises(InvalidModelError, match=r"cycle.*knot"):
         _ = ir.Graph.from_proto(model).nodes
 
 
@@ -189,7 +189,9 @@ def test_the_order_is_the_same_in_every_process() -> None:
         "print(hashlib.sha256(g.to_proto().SerializeToString(deterministic=True)).hexdigest())"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, check=True
+        )
         for seed in ("1", "2")
     ]
     assert runs[0].stdout == runs[1].stdout
@@ -239,7 +241,9 @@ def test_every_edit_raises_the_version() -> None:
         check_invariants(graph)
 
 
-@pytest.mark.parametrize("value", [1, 1.5, "text", b"\xff", [1, 2], [1.5], ["a"], np.arange(3.0, dtype=np.float32), np.int64(3), np.float32(0.5)])
+@pytest.mark.parametrize(
+    "value", [1, 1.5, "text", b"\xff", [1, 2], [1.5], ["a"], np.arange(3.0, dtype=np.float32), np.int64(3), np.float32(0.5)]
+)
 def test_attributes_can_be_set_replaced_and_deleted(value: object) -> None:
     graph = chain()
     a = node(graph, "a")
@@ -366,7 +370,11 @@ def test_bypass_keeps_what_the_file_says_of_the_output() -> None:
 
 def test_bypass_says_false_where_a_name_of_the_interface_would_be_lost() -> None:
     info = helper.make_tensor_value_info
-    nodes = [helper.make_node("Identity", ["x"], ["y"], name="i"), helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Identity", ["r"], ["r2"], name="j")]
+    nodes = [
+        helper.make_node("Identity", ["x"], ["y"], name="i"),
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("Identity", ["r"], ["r2"], name="j"),
+    ]
     proto = helper.make_graph(nodes, "g", [info("x", FLOAT, [1])], [info(n, FLOAT, [1]) for n in ("y", "r", "r2")])
     graph = ir.Graph.from_proto(helper.make_model(proto, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]))
     before = serialised(graph.to_proto())
@@ -408,7 +416,13 @@ def test_unique_names_are_unique_everywhere() -> None:
 
 
 def test_copies_share_no_node_value_or_message() -> None:
-    for name in ("nested_subgraphs_with_captures", "functions", "training_info_with_bindings", "devices_and_sharding", "quantization_annotation"):
+    for name in (
+        "nested_subgraphs_with_captures",
+        "functions",
+        "training_info_with_bindings",
+        "devices_and_sharding",
+        "quantization_annotation",
+    ):
         graph = graph_of(name)
         before = serialised(graph.to_proto())
         copy = graph.copy()

@@ -28,7 +28,10 @@ def two_tables() -> ir.Graph:
     """ids -> Gather of two tables -> Add -> y, with pending tables of 2.46 GB together."""
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["ids"], ["same"])], "g", [info("ids", TensorProto.INT64, ["n"])], [info("same", TensorProto.INT64, ["n"])]
+        [helper.make_node("Identity", ["ids"], ["same"])],
+        "g",
+        [info("ids", TensorProto.INT64, ["n"])],
+        [info("same", TensorProto.INT64, ["n"])],
     )
     result = ir.Graph.from_proto(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]))
     rows = []
@@ -36,8 +39,7 @@ def two_tables() -> ir.Graph:
         table = result.add_initializer(f"table{n}", ir.LazyTensor(TensorProto.FLOAT, (ROWS, WIDTH), lambda n=n: filled(n)))
         rows.append(result.add_node("Gather", [table, result.inputs[0]], [f"rows{n}"]).outputs[0])
     result.add_node("Add", rows, ["y"])
-    proto = result.copy()
-    return proto
+    return result.copy()
 
 
 def filled(n: int) -> np.ndarray:

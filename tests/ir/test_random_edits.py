@@ -17,7 +17,15 @@ from tests.ir.invariants import check_invariants
 from tests.models import serialised
 
 # Every value is a float [2] but for the If's condition, so that any edit leaves a model that makes sense.
-STARTS = ["duplicate_outputs", "nested_subgraphs_with_captures", "subgraph_outputs_from_outer_scope", "quantization_annotation", "training_info_with_bindings", "functions", "ir_3"]
+STARTS = [
+    "duplicate_outputs",
+    "nested_subgraphs_with_captures",
+    "subgraph_outputs_from_outer_scope",
+    "quantization_annotation",
+    "training_info_with_bindings",
+    "functions",
+    "ir_3",
+]
 
 
 def start(name: str) -> ir.Graph:
@@ -84,7 +92,10 @@ class Edits(RuleBasedStateMachine):
     def add_initializer(self, data: st.DataObject, name: str, lazy: bool) -> None:
         graph = self.draw_graph(data)
         array = np.float32([1, 2])
-        self.attempt(f"add initializer {name}", lambda: graph.add_initializer(graph.unique_name(name), ir.LazyTensor(1, (2,), lambda: array) if lazy else array))
+        self.attempt(
+            f"add initializer {name}",
+            lambda: graph.add_initializer(graph.unique_name(name), ir.LazyTensor(1, (2,), lambda: array) if lazy else array),
+        )
 
     @rule(data=st.data())
     def set_input(self, data: st.DataObject) -> None:
@@ -164,7 +175,11 @@ class Edits(RuleBasedStateMachine):
             onnx.checker.check_model(model)
         bare = onnx.ModelProto.FromString(serialised(model))
         del bare.graph.value_info[:]
-        fresh = {value.name: type_ for value, type_ in ir.Graph.from_proto(bare).types().items() if value.graph is not None and value.graph.parent is None}
+        fresh = {
+            value.name: type_
+            for value, type_ in ir.Graph.from_proto(bare).types().items()
+            if value.graph is not None and value.graph.parent is None
+        }
         mine = {value.name: type_ for value, type_ in self.graph.types().items() if value.graph is self.graph}
         assert fresh == mine
 

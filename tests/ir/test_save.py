@@ -15,7 +15,19 @@ import pytest
 import graphopt.ir as ir
 from graphopt.errors import GraphoptError, OutputError
 from tests.ir import features, places
-from tests.ir.external import COUNT, SIZE, contents, external_model, factor_in, factor_of, in_child, litter, multiply, write_data, write_model
+from tests.ir.external import (
+    COUNT,
+    SIZE,
+    contents,
+    external_model,
+    factor_in,
+    factor_of,
+    in_child,
+    litter,
+    multiply,
+    write_data,
+    write_model,
+)
 from tests.ir.test_external import huggingface
 from tests.models import difference, read, serialised, write
 
@@ -166,12 +178,22 @@ def test_one_weight_of_three(tmp_path: Path) -> None:
 def test_other_shapes_and_types(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     graph = ir.load(path)
-    for name, array in {"half": np.ones((3000,), np.float16), "ints": np.arange(4000), "empty": np.zeros((0, 5), np.float32), "one": np.float64(2.5)}.items():
+    for name, array in {
+        "half": np.ones((3000,), np.float16),
+        "ints": np.arange(4000),
+        "empty": np.zeros((0, 5), np.float32),
+        "one": np.float64(2.5),
+    }.items():
         graph.add_initializer(name, array)
     graph.set_tensor(graph.value("w0"), ir.LazyTensor(1, (2 * SIZE,), lambda: np.zeros(2 * SIZE, np.float32)))
     ir.save(graph, path)
     again = ir.load(path)
-    for name, array in {"half": np.ones((3000,), np.float16), "ints": np.arange(4000), "empty": np.zeros((0, 5), np.float32), "one": np.float64(2.5)}.items():
+    for name, array in {
+        "half": np.ones((3000,), np.float16),
+        "ints": np.arange(4000),
+        "empty": np.zeros((0, 5), np.float32),
+        "one": np.float64(2.5),
+    }.items():
         got = again.constant(again.value(name))
         assert got is not None
         assert got.dtype == np.asarray(array).dtype

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 import graphopt.ir as ir
 from graphopt.errors import EditError
@@ -139,7 +139,7 @@ def test_names_taken_inside_are_not_given_outside() -> None:
 
 
 def test_removing_a_node_with_branches_frees_what_they_read() -> None:
-    graph, branch_node, _ = nested()
+    graph, _, _ = nested()
     proto = graph.to_proto()
     proto.graph.output.pop()
     graph = ir.Graph.from_proto(proto)

@@ -120,7 +120,17 @@ def lose_an_output(graph: ir.Graph) -> str:
     return "out"
 
 
-STRUCTURE = [drop_an_edge, add_an_edge, forget_a_value, forget_a_node, lie_about_inputs, rename_silently, read_a_strangers_value, take_contents_away, lose_an_output]
+STRUCTURE = [
+    drop_an_edge,
+    add_an_edge,
+    forget_a_value,
+    forget_a_node,
+    lie_about_inputs,
+    rename_silently,
+    read_a_strangers_value,
+    take_contents_away,
+    lose_an_output,
+]
 
 
 @pytest.mark.parametrize("damage", STRUCTURE)
