@@ -36,7 +36,7 @@ PACKAGE = Path("graphopt/channels")
 _WORDS_ONLY = {"__init__.py", "dot.py", "coverage.py"}  # lists of names, a picture, a figure for people
 _SECONDS = 240
 _BY_OPERATOR = ["rules", "onnx_node_tests"]  # of these, for a mutant of a rule, only the tests of the file's operators
-_OTHERS = ["architectures", "cut", "freezing", "random_graphs"]
+_OTHERS = ["architectures", "cut", "freezing"]
 _CORE = ["units", "labels", "architectures", "cut", "freezing", "rules", "moves", "label_programs", "onnx_node_tests", "random_graphs"]
 
 

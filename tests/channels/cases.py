@@ -2,8 +2,9 @@
 
 `flows` has a word per weight-like input (X or W), with a letter per axis: what the analysis says of that axis when the input is zero where
 its weights are, and weights read the outputs. e: exact, i: inexact, f: frozen, m: in part one, in part another, -: of size 1.
-`sums` is the same where the outputs are summed as they are, `shifted` where the inputs are not zero where their weights are; both only where
-that is not what `flows` says.
+The others are the same in other surroundings, and are given only where they say something else: `sums` where the outputs are summed as they
+are, `shifted` where no input is zero where its weights are, `first` where only the first is not, `others` where only the first is; `last`
+where the outputs are summed and only the last input is not zero.
 """
 
 from __future__ import annotations
@@ -46,10 +47,23 @@ class Case:
     flows: str
     sums: str = ""
     shifted: str = ""
+    first: str = ""
+    others: str = ""
+    last: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     outputs: int | tuple[int, ...] = 1  # how many, or the slots of those that are asked for
     opset: int = 21
     domain: str = ""
+
+    @property
+    def expected(self) -> dict[tuple[str, str], str]:
+        """What the analysis should say, by (before, after)."""
+        sums, shifted = self.sums or self.flows, self.shifted or self.flows
+        said = {("scaled", "weighted"): self.flows, ("scaled", "summed"): sums, ("shifted", "weighted"): shifted}
+        if sum(isinstance(given, X) for given in self.inputs) > 1:
+            said |= {("first", "weighted"): self.first or self.flows, ("others", "weighted"): self.others or self.flows}
+            said |= {("last", "summed"): self.last or sums}
+        return said
 
     @property
     def name(self) -> str:
@@ -71,15 +85,19 @@ def x(*shape: int, **options: Any) -> X:
 def case(
     op_type: str,
     *inputs: X | K | None,
-    flows: str = "",
-    sums: str = "",
-    shifted: str = "",
     outputs: int | tuple[int, ...] = 1,
     opset: int = 21,
     domain: str = "",
+    flows: str = "",
+    sums: str = "",
+    shifted: str = "",
+    first: str = "",
+    others: str = "",
+    last: str = "",
     **attributes: Any,
 ) -> Case:
-    return Case(op_type, inputs, flows, sums, shifted, attributes, outputs, opset, domain)
+    said = {"flows": flows, "sums": sums, "shifted": shifted, "first": first, "others": others, "last": last}
+    return Case(op_type, inputs, **said, attributes=attributes, outputs=outputs, opset=opset, domain=domain)
 
 
 def contents_of(given: X | K, rng: np.random.Generator) -> np.ndarray:
@@ -104,7 +122,9 @@ def surround(case: Case, before: str, after: str, seed: int) -> tuple[ir.Graph, 
     for slot, given in enumerate(case.inputs):
         if given is not None:
             array, name = contents_of(given, rng), f"in{slot}"
-            names[name] = around.constant(name, array) if isinstance(given, K) else around.produced(name, array, case.op_type)
+            names[name] = (
+                around.constant(name, array) if isinstance(given, K) else around.produced(name, array, case.op_type, slot, len(case.inputs))
+            )
             weights += [name] if isinstance(given, X) else []
     inputs = [f"in{slot}" if given is not None else "" for slot, given in enumerate(case.inputs)]
     slots = range(case.outputs) if isinstance(case.outputs, int) else case.outputs

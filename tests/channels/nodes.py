@@ -55,7 +55,11 @@ def surrounded(test: NodeTest, before: str, after: str, seed: int) -> tuple[ir.G
     """The test's node in surroundings, and what to feed the model."""
     around = Surrounding(before, after, seed, test.model.opset_import, test.model.ir_version)
     graph, node = test.model.graph, test.model.graph.node[0]
-    names = {value.name: around.produced(value.name, array, node.op_type) for value, array in zip(graph.input, test.inputs, strict=True)}
+    slots = len(test.inputs)
+    names = {
+        value.name: around.produced(value.name, array, node.op_type, slot, slots)
+        for slot, (value, array) in enumerate(zip(graph.input, test.inputs, strict=True))
+    }
     around.subject(node, names)
     for value in graph.output:
         shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]

@@ -6,6 +6,9 @@
     weights   the node reads the weights themselves
     scaled    weights times a scalar: zero where weights are
     shifted   that plus a scalar: not zero where weights are
+    first     shifted for the node's first input, scaled for the others
+    others    scaled for the first, shifted for the others
+    last      shifted for the last, scaled for the others
 and `after` one of
     weighted  what comes out is multiplied by weights and summed
     summed    what comes out is summed as it is: exact only where nothing is left at indices that go
@@ -23,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import graphopt.ir as ir
 
-BEFORE = ("weights", "scaled", "shifted")
+BEFORE = ("weights", "scaled", "shifted", "first", "others", "last")
 AFTER = ("weighted", "summed", "raw")
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}
 # Through a Cast these can be given units too; other integers are indices, shapes and lengths, which the file states.
@@ -60,8 +63,8 @@ class Surrounding:
         self.feeds[name] = np.asarray(value, dtype)
         return name
 
-    def produced(self, name: str, array: np.ndarray, reader: str) -> str:
-        """The array as `before` says, for an operator `reader`; integers that cannot be weights as they are."""
+    def produced(self, name: str, array: np.ndarray, reader: str, slot: int, slots: int) -> str:
+        """The array as `before` says, for one of the slots of an operator `reader`; integers that cannot be weights as they are."""
         elem_type = helper.np_dtype_to_tensor_dtype(array.dtype)
         castable = elem_type in _CASTABLE and reader not in _QUANTIZERS
         if array.size < 2 or not (elem_type in _FLOATS or castable) or self.before == "weights":
@@ -69,7 +72,7 @@ class Surrounding:
         dtype = np.dtype(np.float32) if castable else array.dtype
         self.constant(name, array.astype(dtype))
         made = self.node("Mul", name, self.scalar(dtype, 1.0))
-        if self.before == "shifted":
+        if {"shifted": True, "first": slot == 0, "others": slot > 0, "last": slot == slots - 1}.get(self.before):
             made = self.node("Add", made, self.scalar(dtype, 0.0 if elem_type == TensorProto.BOOL else 1.0 if castable else 0.125))
         return self.node("Cast", made, to=elem_type) if castable else made
 

@@ -13,7 +13,7 @@ import graphopt.ir as ir
 from graphopt.channels import analyse, cut, without_emptied
 from graphopt.errors import EditError
 from tests.channels.build import INT64, Build
-from tests.channels.masked import assert_masked_equal, contents, prunable, random_keep
+from tests.channels.masked import assert_masked_equal, contents, least_keep, prunable, random_keep
 
 
 def names(graph: ir.Graph) -> set[str]:
@@ -263,6 +263,16 @@ def test_the_last_unit_of_a_group_cannot_go() -> None:
     analysis = analyse(diverging())
     with pytest.raises(EditError, match="cannot lose all"):
         cut(analysis, {"w1:1": []})
+
+
+@pytest.mark.parametrize("opset", [11, 21])
+def test_an_axis_of_one_index_is_still_an_axis(opset: int) -> None:
+    """Squeeze without axes takes out axes of size 1: those that had it before, not those that a cut leaves with one index."""
+    model = Build(opset=opset)
+    x = model.node("Conv", model.input(1, 3, 2, 1), model.weight(6, 3, 1, 1))
+    flat = model.node("Squeeze", x)  # (6, 2)
+    model.output(model.node("MatMul", model.node("Transpose", flat, perm=[1, 0]), model.weight(6, 3)))
+    assert assert_masked_equal(model.graph(), np.random.default_rng(0), keep=least_keep).kept
 
 
 # ---- Constant nodes

@@ -332,6 +332,24 @@ def test_an_axis_of_unknown_size_may_be_broadcast() -> None:
     assert prunable(analyse(model.graph())) == []
 
 
+def test_a_batch_of_unknown_size_may_be_broadcast() -> None:
+    model = Build()
+    model.output(model.node("MatMul", model.input("B", 2, 4), model.weight(3, 4, 6), name="subject"))
+    analysis = analyse(model.graph())
+    assert why(analysis, "w1", 0) == ("'subject' (MatMul)", "meets an axis of unknown size, which may be broadcast")
+
+
+@pytest.mark.parametrize(("op_type", "attributes"), [("Conv", {"group": 2}), ("GroupNormalization", {"num_groups": 2})])
+def test_groups_of_an_unknown_number_of_channels_freeze(op_type: str, attributes: dict[str, int]) -> None:
+    model = Build()
+    weights = [model.weight(6, 2, 1, 1)] if op_type == "Conv" else [model.weight(6), model.weight(6)]
+    x = model.node(op_type, model.input(1, "C", 4, 4), *weights, name="subject", **attributes)
+    model.output(model.node("Conv", x, model.weight(3, 6, 1, 1)))
+    analysis = analyse(model.graph())
+    assert prunable(analysis) == []
+    assert why(analysis, "w1", 0) == (f"'subject' ({op_type})", "its channel count is unknown")
+
+
 def test_an_input_of_unknown_rank_freezes() -> None:
     proto = through(("Relu", {})).proto()
     proto.graph.input[0].type.tensor_type.ClearField("shape")

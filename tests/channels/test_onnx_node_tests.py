@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tests.channels.masked import UnfitModelError, assert_masked_equal
+from tests.channels.masked import UnfitModelError, assert_masked_equal, least_keep
 from tests.channels.nodes import node_tests, surrounded
 from tests.channels.surround import AFTER, BEFORE
 
@@ -19,6 +19,7 @@ def check(name: str, before: str, after: str) -> bool | None:
     graph, feeds = surrounded(node_tests()[name], before, after, seed)
     try:
         cut = assert_masked_equal(graph, np.random.default_rng(seed), feeds=feeds)
+        assert_masked_equal(graph, np.random.default_rng(seed), feeds=feeds, keep=least_keep)
         assert_masked_equal(graph, np.random.default_rng(seed), feeds=feeds, include_inexact=True)
     except UnfitModelError:
         return None

@@ -76,6 +76,9 @@ def squeeze(op: Operator) -> None:
     labels, shape = op.input(0), op.shape(0)
     axes = _axes(op)
     gone = {axis % len(labels) for axis in axes} if axes is not None else {axis for axis, size in enumerate(shape) if size == 1}
+    if axes is None and any(label is not None for label in labels):
+        # An axis that a cut leaves with a single index is not to go as well.
+        op.follow(1 if op.opset() >= 13 else "axes", lambda left: sorted(gone))
     op.output([label for axis, label in enumerate(labels) if axis not in gone], zero=op.is_zero(0))
 
 

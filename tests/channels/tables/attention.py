@@ -17,6 +17,7 @@ CASES = [
         opset=23,
         flows="-fe -fe -fe",
         shifted="-fm -fm -fe",
+        last="-fm -fm -fi",
     ),
     case(
         "Attention",
@@ -30,6 +31,7 @@ CASES = [
         opset=23,
         flows="ffe ffe ffe",
         shifted="ffm ffm ffe",
+        last="ffm ffm ffi",
     ),
     case(
         "Attention",
@@ -41,9 +43,28 @@ CASES = [
         opset=23,
         flows="-fe -fe -fe",
         shifted="-fm -fm -fe",
+        last="-fm -fm -fi",
     ),
-    case("Attention", x(1, 4, 3, 6), x(1, 4, 5, 6), x(1, 4, 5, 6), opset=23, flows="-efe -efe -efe", shifted="-efi -efi -efe"),
-    case("Attention", x(1, 4, 3, 6), x(1, 2, 5, 6), x(1, 2, 5, 8), opset=23, flows="-efe -efe -efe", shifted="-efi -efi -efe"),
+    case(
+        "Attention",
+        x(1, 4, 3, 6),
+        x(1, 4, 5, 6),
+        x(1, 4, 5, 6),
+        opset=23,
+        flows="-efe -efe -efe",
+        shifted="-efi -efi -efe",
+        last="-ife -ife -ifi",
+    ),
+    case(
+        "Attention",
+        x(1, 4, 3, 6),
+        x(1, 2, 5, 6),
+        x(1, 2, 5, 8),
+        opset=23,
+        flows="-efe -efe -efe",
+        shifted="-efi -efi -efe",
+        last="-ife -ife -ifi",
+    ),
     case(
         "Attention", x(1, 4, 3, 6), x(1, 4, 5, 6), x(1, 4, 5, 6), x(3, 5), opset=23, flows="-efe -efe -efe ff", shifted="-efi -efi -efe ff"
     ),
@@ -105,6 +126,7 @@ CASES = [
         domain="com.microsoft",
         flows="-fe -fe -fe",
         shifted="-fm -fm -fe",
+        last="-fm -fm -fi",
     ),
     case(
         "MultiHeadAttention",
@@ -116,6 +138,8 @@ CASES = [
         domain="com.microsoft",
         flows="-fe -fe -fe e",
         shifted="-fm -fm -fe m",
+        others="-fm -fm -fe m",
+        last="-fi -fi -fi i",
     ),
     case(
         "MultiHeadAttention",
@@ -155,7 +179,18 @@ CASES = [
         domain="com.microsoft",
         flows="-fm -fm -fm -fff",
     ),
-    case("Attention", x(1, 3, 8), x(8, 36), x(36), num_heads=3, domain="com.microsoft", flows="-fe ee e", shifted="-fi im m"),
+    case(
+        "Attention",
+        x(1, 3, 8),
+        x(8, 36),
+        x(36),
+        num_heads=3,
+        domain="com.microsoft",
+        flows="-fe ee e",
+        shifted="-fi im m",
+        others="-fe em m",
+        last="-fe ei i",
+    ),
     case(
         "Attention",
         x(1, 3, 8),
@@ -166,6 +201,8 @@ CASES = [
         domain="com.microsoft",
         flows="-fe ee e",
         shifted="-fi im m",
+        others="-fe em m",
+        last="-fe ei i",
     ),
     case(
         "Attention",
@@ -191,6 +228,7 @@ CASES = [
         domain="com.microsoft",
         flows="-fe ee e",
         shifted="-fi im m",
+        others="-fe em m",
     ),
     case(
         "GroupQueryAttention",

@@ -8,7 +8,17 @@ from tests.channels.cases import K, case, x
 
 CASES = [
     case(
-        "LSTM", x(3, 2, 4), x(1, 20, 4), x(1, 20, 5), x(1, 40), outputs=3, hidden_size=5, flows="ffe -me -me -m", shifted="ffi -mi -mi -m"
+        "LSTM",
+        x(3, 2, 4),
+        x(1, 20, 4),
+        x(1, 20, 5),
+        x(1, 40),
+        outputs=3,
+        hidden_size=5,
+        flows="ffe -me -me -m",
+        shifted="ffi -mi -mi -m",
+        others="ffe -me -mi -m",
+        last="ffe -me -mi -m",
     ),
     case(
         "LSTM",
@@ -20,6 +30,8 @@ CASES = [
         direction="bidirectional",
         flows="ffe fme fme",
         shifted="ffi fmi fmi",
+        others="ffe fme fmi",
+        last="ffe fme fmi",
     ),
     case(
         "LSTM",
@@ -35,6 +47,7 @@ CASES = [
         hidden_size=5,
         flows="ffe -me -me -m -fe -fe -m",
         shifted="ffi -mi -mi -m -fi -fi -m",
+        others="ffe -me -mi -m -fi -fi -m",
     ),
     case(
         "LSTM",
@@ -49,6 +62,8 @@ CASES = [
         direction="reverse",
         flows="ffe -me -me -fe",
         shifted="ffi -mi -mi -fi",
+        others="ffe -me -mi -fi",
+        last="ffe -me -mi -fi",
     ),
     case(
         "GRU",
@@ -61,6 +76,8 @@ CASES = [
         linear_before_reset=1,
         flows="ffe -me -me -m",
         shifted="ffi -mi -mi -m",
+        others="ffe -me -mi -m",
+        last="ffe -me -mi -m",
     ),
     case(
         "GRU",
@@ -75,6 +92,8 @@ CASES = [
         direction="bidirectional",
         flows="ffe fme fme ffe",
         shifted="ffi fmi fmi ffi",
+        others="ffe fme fmi ffi",
+        last="ffe fme fmi ffi",
     ),
     case(
         "GRU",
@@ -88,8 +107,21 @@ CASES = [
         flows="ffe -me -me -m",
         sums="ffe -me -mi -m",
         shifted="ffi -mi -mi -m",
+        others="ffe -me -mi -m",
     ),
-    case("RNN", x(3, 2, 4), x(1, 5, 4), x(1, 5, 5), x(1, 10), outputs=2, hidden_size=5, flows="ffe -ee -ee -m", shifted="ffi -ii -ii -m"),
+    case(
+        "RNN",
+        x(3, 2, 4),
+        x(1, 5, 4),
+        x(1, 5, 5),
+        x(1, 10),
+        outputs=2,
+        hidden_size=5,
+        flows="ffe -ee -ee -m",
+        shifted="ffi -ii -ii -m",
+        others="ffe -ie -ii -m",
+        last="ffe -ie -ii -m",
+    ),
     case(
         "RNN",
         x(3, 2, 4),
@@ -102,6 +134,7 @@ CASES = [
         flows="ffe -ee -ee -m",
         sums="ffe -ie -ii -m",
         shifted="ffi -ii -ii -m",
+        others="ffe -ie -ii -m",
     ),
     case(
         "RNN",
@@ -115,6 +148,7 @@ CASES = [
         flows="ffe fee fee",
         sums="ffe fie fii",
         shifted="ffi fii fii",
+        others="ffe fie fii",
     ),
     case(
         "RNN",
@@ -128,6 +162,7 @@ CASES = [
         hidden_size=5,
         flows="ffe -ee -ee",
         shifted="ffi -ii -ii",
+        others="ffe -ie -ii",
     ),
     case(
         "RNN",
@@ -141,5 +176,6 @@ CASES = [
         hidden_size=5,
         flows="ffe -ee -ee",
         shifted="ffi -ii -ii",
+        others="ffe -ie -ii",
     ),
 ]
