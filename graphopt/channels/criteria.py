@@ -8,6 +8,7 @@ element and divided by the member's mean, so that members of different scale and
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def _rank(member: Member) -> int:
     return len(_contents(member).shape)
 
 
-def _contents(member: Member) -> npt.NDArray[np.generic]:
+def _contents(member: Member) -> npt.NDArray[Any]:
     graph = member.value.graph
     assert graph is not None
     contents = graph.constant(member.value)
@@ -47,9 +48,12 @@ def _contents(member: Member) -> npt.NDArray[np.generic]:
 
 
 def _norms(member: Member, power: int) -> Scores:
-    """The norm of each unit's slices."""
-    by_index = np.moveaxis(_contents(member), member.axis, 0).astype(np.float64)
-    sums = (np.abs(by_index) ** power).reshape(len(by_index), -1).sum(axis=1)
+    """The norm of each unit's slices, 1-norm or 2-norm."""
+    contents = _contents(member)
+    if contents.dtype not in (np.float32, np.float64):
+        contents = contents.astype(np.float32)
+    powers = np.square(contents) if power == 2 else np.abs(contents)
+    sums = powers.sum(axis=tuple(axis for axis in range(contents.ndim) if axis != member.axis), dtype=np.float64)
     return np.asarray(sums[member.indices].sum(axis=1) ** (1 / power), np.float64)
 
 
