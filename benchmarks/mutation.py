@@ -117,6 +117,9 @@ def run_all(chosen: list[tuple[str, Mutant]], jobs: int) -> Iterator[Result]:
         for tree in trees:
             queue.put(tree)
         with context.Pool(jobs, start_worker, (queue,)) as pool:
+            for failure in pool.imap(run_unchanged, sorted({file for file, _ in chosen})):
+                if failure:
+                    raise SystemExit(f"the tests fail without any change: {failure}")
             yield from pool.imap(run_one, chosen)
 
 
@@ -153,6 +156,11 @@ def start_worker(queue: multiprocessing.Queue[Path]) -> None:
     with contextlib.redirect_stderr(None):
         cases = loader.load_model_tests(kind="node")
     loader.load_model_tests = lambda kind=None: cases
+
+
+def run_unchanged(file: str) -> str:
+    """The test that fails on the file as it is, if one does."""
+    return in_a_fork(runs_for(file, (_tree / PACKAGE / file).read_text()))
 
 
 def run_one(chosen: tuple[str, Mutant]) -> Result:
