@@ -26,7 +26,7 @@ from graphopt.cli.values import COUNT, FACTOR, MILLISECONDS, SHARE, SIZE
 from graphopt.cost import count
 from graphopt.errors import BudgetError, DataError
 from graphopt.ir import Graph
-from graphopt.quality import Data, Fidelity, default_threads, find_metric, predict, session
+from graphopt.quality import Data, Fidelity, default_threads, find_metric, needs_original, predict, session
 from graphopt.report.words import amount, data_size, milliseconds, score, times
 from graphopt.search import CpuBench
 from graphopt.search.bench import FINAL, SURE, Effort, Timing
@@ -76,7 +76,8 @@ def check(
     min_speedup: float | None,
     min_quality: float | None,
     reference: Path | None,
-    data: Path | None,
+    data: str | None,
+    preprocess: str | None,
     metric: str | None,
     seed: int,
     threads: int | None,
@@ -101,7 +102,7 @@ def check(
         original = read_model(reference) if reference is not None else None
         if original is not None and reference is not None:
             check_same_inputs(original, graph, (reference, model))
-        inputs, remarks = inputs_for(data, graph, seed, batch)
+        inputs, remarks = inputs_for(data, preprocess, graph, seed, batch)
         if min_fidelity is None:
             remarks = ()
         judge = _Judge(graph, original, inputs, threads or default_threads(), batch)
@@ -153,7 +154,10 @@ class _Judge:
     def quality(self, metric: str) -> float:
         if metric == "fidelity":
             raise DataError("--min-quality with the metric fidelity is --min-fidelity; give that with --reference")
-        return find_metric(metric)(self._session, self._data)
+        if needs_original(metric) and self._reference is None:
+            raise DataError(f"the metric {metric} compares with the original's outputs: give the original with --reference")
+        reference = predict(self._reference, self._data) if self._reference is not None and needs_original(metric) else None
+        return find_metric(metric, reference)(self._session, self._data)
 
 
 def _print(gates: list[Gate], remarks: tuple[str, ...], as_json: bool) -> None:

@@ -34,7 +34,7 @@ from graphopt.search.bench import SURE
     click.argument("before", type=PATH),
     click.argument("after", type=PATH),
     data_option,
-    click.option("--metric", metavar="top1|MODULE:FUNCTION", help="Also a metric of both, besides the fidelity of AFTER to BEFORE."),
+    click.option("--metric", metavar="NAME|MODULE:FUNCTION", help="Also a metric of both, besides the fidelity of AFTER to BEFORE."),
     seed_option,
     threads_option,
     batch_option,
@@ -42,13 +42,21 @@ from graphopt.search.bench import SURE
     debug_option,
 )
 def compare(
-    before: Path, after: Path, data: Path | None, metric: str | None, seed: int, threads: int | None, batch: int, as_json: bool
+    before: Path,
+    after: Path,
+    data: str | None,
+    preprocess: str | None,
+    metric: str | None,
+    seed: int,
+    threads: int | None,
+    batch: int,
+    as_json: bool,
 ) -> None:
     """Compare BEFORE and AFTER: parameters, MACs, size, latency measured in turns with ONNX Runtime, and how alike their outputs are."""
     threads = threads or default_threads()
     graphs = read_model(before), read_model(after)
     check_same_inputs(*graphs, (before, after))
-    inputs, remarks = inputs_for(data, graphs[0], seed, batch)
+    inputs, remarks = inputs_for(data, preprocess, graphs[0], seed, batch)
     sessions = [session(graph, threads) for graph in graphs]
     outputs = [predict(opened, inputs) for opened in sessions]
     unlike = differences(*outputs)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from graphopt.quality import METRICS
+
 DEBUG = "graphopt.debug"  # key in a context's meta
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -26,12 +28,28 @@ output_option = click.option("-o", "--output", type=PATH, required=True, help="T
 
 report_option = click.option("--report", type=PATH, help="Also write a report as JSON (docs/report.md) to this file.")
 
-data_option = click.option("--data", type=PATH, help="An .npz file: arrays by input name, many samples along axis 0; optionally `labels`.")
+_data = click.option(
+    "--data",
+    metavar="FILE|FOLDER|MODULE:FUNCTION",
+    help="An .npz file of arrays by input name, many samples along axis 0, and optionally `labels`; a folder of .npz or .npy batches, or of "
+    "pictures (sub-folders are classes); or a function that returns such arrays.",
+)
+_preprocess = click.option(
+    "--preprocess",
+    metavar="STEPS",
+    help="How pictures become inputs: imagenet, resize=256,crop=224,mean=..,std=..,layout=nchw, or module:function (docs/data.md).",
+)
+
+
+def data_option(command: _Command) -> _Command:
+    """`data` and `preprocess`, as `load_data` takes them."""
+    return _data(_preprocess(command))
+
 
 metric_option = click.option(
     "--metric",
-    metavar="top1|fidelity|MODULE:FUNCTION",
-    help="What quality is. Default: top1 where the data has labels, else fidelity to the original's outputs.",
+    metavar="NAME|MODULE:FUNCTION",
+    help=f"What quality is: {', '.join(METRICS)}. Default: top1 where the data has labels, else fidelity to the original's outputs.",
 )
 
 seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides everything that is random.")

@@ -28,10 +28,10 @@ class OutputDifference:
     fidelity: float
 
 
-def inputs_for(path: Path | None, graph: Graph, seed: int, batch: int) -> tuple[Data, tuple[str, ...]]:
-    """The data of a file, or made-up inputs, and what should be said about them."""
-    if path is not None:
-        return load_data(path, graph), ()
+def inputs_for(source: str | None, preprocess: str | None, graph: Graph, seed: int, batch: int) -> tuple[Data, tuple[str, ...]]:
+    """The data of a source, or made-up inputs, and what should be said about them."""
+    if source is not None:
+        return load_data(source, graph, preprocess), ()
     data = synthetic_inputs(graph, seed, max(_SYNTHETIC_SAMPLES, batch))
     return data, ("no data was given: outputs are compared on made-up inputs, which is only an indication",)
 

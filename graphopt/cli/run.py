@@ -57,7 +57,8 @@ def run(
     pipeline: str,
     output: Path,
     report: Path | None,
-    data: Path | None,
+    data: str | None,
+    preprocess: str | None,
     plugins: tuple[Path, ...],
     seed: int,
     timing: bool,
@@ -74,7 +75,7 @@ def run(
     check_outputs(output, report)
     passes = parse_pipeline(pipeline, installed_passes(plugins))
     original = read_model(model)
-    arrays = load_data(data, original).feeds if data is not None else None
+    arrays = load_data(data, original, preprocess).feeds if data is not None else None
     source = file_record(model)
     clock, stop = PassTiming(), StopAfter(stop_after) if stop_after is not None else None
     if verify_each:

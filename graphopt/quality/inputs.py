@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,8 +13,8 @@ from onnx import helper
 from graphopt.errors import DataError, UnsupportedError
 from graphopt.ir import Graph, TensorType, Value
 from graphopt.quality.arrays import AnyArray
+from graphopt.quality.sources import LABELS, Source, read_arrays
 
-LABELS = "labels"  # the array of a data file that is no input
 # A model with a free batch size is run on this many samples at a time, or fewer where they are large: it bounds the memory needed.
 _ROWS_PER_RUN = 64
 _ELEMENTS_PER_RUN = 2**20
@@ -71,32 +68,34 @@ class Data:
         return Data(feeds, labels, self.rows, self.free_batch, self.assumptions)
 
 
-def load_data(path: str | os.PathLike[str], graph: Graph) -> Data:
-    """The arrays of an .npz file for the inputs of `graph`, and its array `labels` if it has one (and no input is called so).
+def load_data(source: Source, graph: Graph, preprocess: str | None = None) -> Data:
+    """The arrays of `source` for the inputs of `graph`, and its array `labels` if it has one (and no input is called so).
 
-    Other arrays of the file are ignored. Where axis 0 of every input and output is free, it is the batch axis, and any number of samples
-    will do; where the inputs are fixed, an array may hold any multiple of the fixed size along axis 0, which then makes several runs.
-    Nothing in the file is executed (no pickles). Raises DataError, which names the input and says what it must be.
+    `source` and `preprocess` are as in graphopt.quality.sources: a mapping, an .npz file, a folder, `module:function`. Other arrays in it are
+    ignored. Where axis 0 of every input and output is free, it is the batch axis, and any number of samples will do; where the inputs are
+    fixed, an array may hold any multiple of the fixed size along axis 0, which then makes several runs. Raises DataError, which names the
+    input and says what it must be.
     """
-    arrays = _read(path)
     expected = _expected(graph)
+    arrays = read_arrays(source, [name for name, (_, optional) in expected.items() if not optional], preprocess)
+    where = "the data" if isinstance(source, Mapping) else os.fspath(source)
     feeds = {}
     for name, (type_, optional) in expected.items():
         if name in arrays:
             feeds[name] = arrays[name]
-            _check_kind(os.fspath(path), name, arrays[name], type_)
+            _check_kind(where, name, arrays[name], type_)
         elif not optional:
             has = ", ".join(repr(n) for n in arrays) or "nothing"
-            raise DataError(f"{os.fspath(path)} has no array for input {name!r} ({describe(type_)}); it holds {has}")
+            raise DataError(f"{where} has no array for input {name!r} ({describe(type_)}); it holds {has}")
     try:
         data = _arranged(graph, {name: (feeds[name], expected[name][0].shape) for name in feeds})
     except DataError as error:
-        raise DataError(f"{os.fspath(path)}: {error}") from None
+        raise DataError(f"{where}: {error}") from None
     if LABELS not in arrays or LABELS in expected:
         return data
     labels = arrays[LABELS]
     if labels.ndim == 0 or len(labels) != data.samples:
-        raise DataError(f"{os.fspath(path)}: labels has shape {list(labels.shape)}, but there are {data.samples} samples")
+        raise DataError(f"{where}: labels has shape {list(labels.shape)}, but there are {data.samples} samples")
     return Data(data.feeds, labels, data.rows, data.free_batch)
 
 
@@ -170,21 +169,6 @@ def _declared(value: Value) -> TensorType:
 
 def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else (dim.dim_param or None)
-
-
-def _read(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
-    name = os.fspath(path)
-    try:
-        with Path(path).open("rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{name} is not an .npz file; write one with numpy.savez(path, input_name=array, ...)")
-            with file:
-                return {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise DataError(f"there is no data file {name}") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise DataError(f"cannot read {name} as an .npz file of plain arrays: {error}") from error
 
 
 def _check_kind(path: str, name: str, array: AnyArray, type_: TensorType) -> None:

@@ -16,7 +16,18 @@ from graphopt.cost import count
 from graphopt.errors import BudgetError, UnsupportedError
 from graphopt.ir import Graph, load, save
 from graphopt.pipeline import Context, parse_pipeline
-from graphopt.quality import Data, Fidelity, Metric, default_threads, find_metric, load_data, predict, session, synthetic_inputs
+from graphopt.quality import (
+    Data,
+    Metric,
+    Source,
+    default_threads,
+    find_metric,
+    load_data,
+    needs_original,
+    predict,
+    session,
+    synthetic_inputs,
+)
 from graphopt.report import FileRecord, Report, Run, figures, file_record, installed_passes, origin, recorded, verified
 from graphopt.report.groups import summarise
 from graphopt.report.words import score
@@ -58,7 +69,8 @@ def optimize(
     latency: float | None = None,
     speedup: float | None = None,
     max_drop: float | None = None,
-    data: Data | str | os.PathLike[str] | None = None,
+    data: Data | Source | None = None,
+    preprocess: str | None = None,
     metric: str | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -71,10 +83,10 @@ def optimize(
     """Make a model (a file or a root graph, which stays as it is) fast enough on `target`, "cpu": this machine with ONNX Runtime.
 
     The budget is `latency` in milliseconds per run of `batch` samples, `speedup` as a factor, `max_drop` of quality; without the first two,
-    the fastest model is sought whose quality drops by at most `max_drop` (0.01 unless given). Quality is the `metric`, "top1",
-    "fidelity" or "module:function", on `data` (an .npz file); by default top1 where the data has labels, else fidelity. Without data,
-    inputs are made up. `threads`: of ONNX Runtime, all processors by default. `first`: the pipeline that is run before pruning, with
-    passes of `plugins` too. `watch` is called with a `Trial` after each measurement.
+    the fastest model is sought whose quality drops by at most `max_drop` (0.01 unless given). Quality is the `metric`, one of
+    graphopt.quality.METRICS or "module:function", on `data` and `preprocess` (as graphopt.quality.load_data takes them); by default top1
+    where the data has labels, else fidelity. Without data, inputs are made up. `threads`: of ONNX Runtime, all processors by default.
+    `first`: the pipeline that is run before pruning, with passes of `plugins` too. `watch` is called with a `Trial` after each measurement.
 
     Raises BudgetError where the budget cannot be met, unless `best_effort`; other GraphoptErrors for input that cannot be used; ValueError
     for a budget that is not positive.
@@ -89,7 +101,7 @@ def optimize(
     threads = threads or default_threads()
     original, source = _opened(model)
     original_session = session(original, threads)
-    used = _data(data, original, seed, batch)
+    used = _data(data, preprocess, original, seed, batch)
     name, scored = _metric(metric, used, original_session, threads)
     quality = scored(original_session, used)
 
@@ -141,18 +153,16 @@ def _opened(model: Graph | str | os.PathLike[str]) -> tuple[Graph, FileRecord]:
         return model, replace(file_record(path), path=model.name or "graph")
 
 
-def _data(data: Data | str | os.PathLike[str] | None, graph: Graph, seed: int, batch: int) -> Data:
+def _data(data: Data | Source | None, preprocess: str | None, graph: Graph, seed: int, batch: int) -> Data:
     if data is None:
         return synthetic_inputs(graph, seed, max(_SYNTHETIC_SAMPLES, batch))
-    return data if isinstance(data, Data) else load_data(data, graph)
+    return data if isinstance(data, Data) else load_data(data, graph, preprocess)
 
 
 def _metric(name: str | None, data: Data, original: ort.InferenceSession, threads: int) -> tuple[str, Metric]:
     if name is None:
         name = "top1" if data.labels is not None and np.issubdtype(data.labels.dtype, np.integer) else "fidelity"
-    if name == "fidelity":
-        return name, Fidelity(predict(original, data))
-    return name, find_metric(name)
+    return name, find_metric(name, predict(original, data) if needs_original(name) else None)
 
 
 def _quality_notes(metric: str, before: float, after: float) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import parser
+from sklearn.metrics import top_k_accuracy_score
 
 from graphopt.errors import DataError
 from graphopt.quality import Data, Fidelity, find_metric, predict, session, top1
@@ -119,7 +120,7 @@ def test_fidelity_of_another_shape_is_0_and_of_a_missing_output_an_error() -> No
         metric.of({"p": np.zeros((3, 6))})
 
 
-FINITE = arrays(np.float32, (4, 3), elements=st.floats(-1e6, 1e6, width=32))
+FINITE = arrays(np.float32, (4, 3), elements=st.floats(-1e6, 1e6, width=32, allow_subnormal=False))
 
 
 @given(FINITE, FINITE, st.floats(0.01, 100))
@@ -156,8 +157,8 @@ def test_a_function_of_the_users_is_found_in_the_current_folder() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("accuracy", "give top1, fidelity or module:function"),
-        (":f", "give top1, fidelity or module:function"),
+        ("accuracy", "give top1, top5, fidelity, cosine, mse or module:function"),
+        (":f", "give top1, top5, fidelity, cosine, mse or module:function"),
         ("fidelity", "original"),
         ("no_such_module_anywhere:f", "cannot be imported: ModuleNotFoundError"),
         ("broken_metric:f", "cannot be imported: ModuleNotFoundError"),
@@ -177,3 +178,37 @@ def test_a_metric_that_cannot_be_found_is_said(name: str, message: str) -> None:
 def test_a_metric_that_fails_is_said(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         find_metric(f"own_metric:{name}")(identity(), data_of(SCORES))
+
+
+def test_top5_counts_labels_among_the_five_best_and_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    scores, labels = rng.standard_normal((40, 9)).astype(np.float32), rng.integers(0, 9, 40)
+    found = find_metric("top5")(identity(), data_of(scores, labels))
+    assert found == pytest.approx(top_k_accuracy_score(labels, scores, k=5, labels=range(9)))
+    with pytest.raises(DataError, match="top5 needs labels"):
+        find_metric("top5")(identity(), data_of(scores))
+
+
+def test_cosine_is_blind_to_scale_and_0_where_at_right_angles() -> None:
+    reference = {"y": SCORES}
+    assert find_metric("cosine", reference)(identity(), data_of(3 * SCORES)) == pytest.approx(1)
+    assert find_metric("cosine", reference)(identity(), data_of(-SCORES)) == pytest.approx(-1)
+    flat = np.array([[1, 0], [0, 0]], np.float32)
+    turned = np.array([[0, 1], [0, 0]], np.float32)
+    assert find_metric("cosine", {"y": flat})(identity(), data_of(turned)) == pytest.approx(0.5)  # nothing in common, and both 0
+
+
+def test_mse_is_against_float_labels_or_else_the_original() -> None:
+    off = SCORES + 2
+    assert find_metric("mse", {"y": SCORES})(identity(), data_of(off)) == pytest.approx(-4, rel=1e-4)
+    assert find_metric("mse")(identity(), data_of(off, labels=SCORES)) == pytest.approx(-4, rel=1e-4)
+    with pytest.raises(DataError, match="mse needs labels that are floating-point numbers"):
+        find_metric("mse")(identity(), data_of(off))
+    with pytest.raises(DataError, match="not finite"):
+        find_metric("mse", {"y": SCORES})(identity(), data_of(np.full_like(SCORES, np.nan)))
+
+
+@pytest.mark.parametrize("name", ["fidelity", "cosine"])
+def test_a_metric_against_the_original_needs_its_outputs(name: str) -> None:
+    with pytest.raises(DataError, match=f"{name} needs the original"):
+        find_metric(name)
