@@ -25,13 +25,13 @@ from graphopt.ir import Graph
 from graphopt.pipeline import Context, PassResult
 from graphopt.report import installed_passes
 
+_PRUNE = installed_passes().get("prune-channels")
 _ENOUGH = 10.0  # seconds: no further repeat after so long
 SENSITIVE = 1e-3  # relative change of every output between two inputs, at least, for a comparison that means something
 
 
 def prune(graph: Graph, ratio: float, include_inexact: bool = False) -> PassResult:
-    pass_class = installed_passes().get("prune-channels")
-    return pass_class(ratio=ratio, criterion="l2", include_inexact=include_inexact).apply(graph, Context())
+    return _PRUNE(ratio=ratio, criterion="l2", include_inexact=include_inexact).apply(graph, Context())
 
 
 def materialise(graph: Graph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx
 
@@ -38,7 +39,11 @@ class Analysis:
 
     def resolve(self, label: Label) -> Label:
         """The label in terms of the units that the groups have."""
-        return Labels(self.table).resolve(label)
+        return self._labels.resolve(label)
+
+    @cached_property
+    def _labels(self) -> Labels:
+        return Labels(self.table)
 
 
 def analyse(graph: Graph) -> Analysis:

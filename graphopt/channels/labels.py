@@ -21,6 +21,7 @@ class Labels:
     def __init__(self, units: UnitTable) -> None:
         self.units = units
         self.where = ""
+        self._resolved: dict[int, tuple[Units, int, Label]] = {}  # by identity: the label, the table's changes then, what it was
 
     # ---- making and reading
 
@@ -32,10 +33,22 @@ class Labels:
         """The label in terms of representatives, empty columns dropped; itself where nothing changed."""
         if label is None or label.shape[1] == 0:
             return None
+        known = self._resolved.get(id(label))
+        if known is not None and known[0] is label and known[1] == self.units.changes:
+            return known[2]
+        resolved = self._resolve(label)
+        for each in (label, resolved):
+            if each is not None:
+                self._resolved[id(each)] = each, self.units.changes, resolved
+        return resolved
+
+    def _resolve(self, label: Units) -> Label:
         columns = [part for column in label.T for part in self.units.resolve(column)]
         columns = [column for column in columns if column.any()]
         if not columns:
             return None
+        if len(columns) == 1:
+            return label if label.shape[1] == 1 and (columns[0] == label[:, 0]).all() else columns[0][:, np.newaxis]
         resolved: Units = np.stack(columns, axis=1)
         if not resolved.all():  # units to the front, so that rows from different sources look alike
             resolved = np.take_along_axis(resolved, np.argsort(resolved == 0, axis=1, kind="stable"), axis=1)
@@ -71,6 +84,9 @@ class Labels:
             self.freeze(a, f"an axis of {len(a)} meets one of {len(b)}")
             self.freeze(b, f"an axis of {len(a)} meets one of {len(b)}")
             return None
+        if _is_run(a) and _is_run(b):  # by far the commonest case, without the searches below
+            self.units.union(a[:, 0], b[:, 0])
+            return self.resolve(a)
         patterns = _same_pattern(a, b)
         if len(patterns) == 1:
             self._equate_full(a, b)
@@ -221,6 +237,11 @@ class Labels:
         self.units.union(left, left[place][back])
         self.units.union(right, right[place][back])
         self.units.refine(distinct, left[place], right[place])
+
+
+def _is_run(label: Units) -> bool:
+    """Whether each index has a unit of its own, one number after the other."""
+    return label.shape[1] == 1 and int(label[0, 0]) > 0 and bool((label[1:, 0] - label[:-1, 0] == 1).all())
 
 
 def _same_pattern(a: Units, b: Units) -> list[np.ndarray]:

@@ -34,6 +34,7 @@ class UnitTable:
         self._left: Units = np.zeros(1024, np.int64)  # 0: the unit is not refined
         self._right: Units = np.zeros(1024, np.int64)
         self._count = 1
+        self.changes = 0  # unions and refinements so far: what was resolved before the last one may be outdated
         self.remarks: list[Remark] = []
 
     @property
@@ -59,7 +60,7 @@ class UnitTable:
         parent = self._parent[units]
         while True:
             above = self._parent[parent]
-            if np.array_equal(above, parent):
+            if (above == parent).all():
                 self._parent[units] = parent
                 return parent
             parent = above
@@ -74,20 +75,21 @@ class UnitTable:
             assert not self._left[a].any(), "a refined unit cannot be united"
             assert not self._left[b].any(), "a refined unit cannot be united"
             a, b = a[differ], b[differ]
+            self.changes += 1
             np.minimum.at(self._parent, np.maximum(a, b), np.minimum(a, b))
 
     def refine(self, units: Units, left: Units, right: Units) -> None:
         """Make unit units[i] stand for the two units left[i] and right[i]: it goes when either goes."""
         representatives = self.find(units)
         assert not self._left[representatives].any(), "a unit cannot be refined twice"
+        self.changes += 1
         self._left[representatives] = left
         self._right[representatives] = right
 
     def resolve(self, column: Units) -> list[Units]:
         """A column of units as columns of representatives that are not refined; together they say the same."""
         column = self.find(column)
-        refined = self._left[column] != 0
-        if not refined.any():
+        if not (refined := self._left[column].astype(bool)).any():
             return [column]
         left = np.where(refined, self._left[column], column)
         right = np.where(refined, self._right[column], 0)
