@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from _index_maps import Change, call_name, changes_of_maps, is_about_a_map, parents_of
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -41,15 +44,19 @@ _SYMMETRIC |= {"freeze", "freeze_all", "inexact", "channel_rule"}
 class Mutant:
     """One change to a file: the `number`-th to the node at `place` in the order of ast.walk."""
 
+    function: str  # the innermost function or method around it, "" for none
     line: int
     what: str
     before: str  # the line as it is
+    lines: tuple[int, int] | None  # whoever does not run one of these does not notice; None: the file
+    is_map: bool  # it changes which index goes where
     place: int
     number: int
 
     def source(self, original: str) -> str:
         """The whole file, changed."""
         tree = ast.parse(original)
+        parents_of(tree)
         node = list(ast.walk(tree))[self.place]
         _, change = list(_changes(node))[self.number]
         if (replacement := change()) is not None:
@@ -60,15 +67,19 @@ class Mutant:
 def mutants(source: str) -> Iterator[Mutant]:
     """All mutants of a file. Annotations, docstrings, `__all__` and messages stay as they are."""
     tree, lines = ast.parse(source), source.splitlines()
+    parents_of(tree)
     skipped = _skipped(tree)
+    met: Counter[tuple[str, str, str]] = Counter()
     for place, node in enumerate(ast.walk(tree)):
         if place not in skipped:
             for number, (what, _) in enumerate(_changes(node)):
                 line = getattr(node, "lineno", 0)
-                yield Mutant(line, what, lines[line - 1].strip() if line else "", place, number)
-
-
-Change = Callable[[], ast.AST | None]
+                before = lines[line - 1].strip() if line else ""
+                mutant = Mutant(_function(node), line, what, before, _lines(node), is_about_a_map(node, what), place, number)
+                met[mutant.function, what, before] += 1
+                if (times := met[mutant.function, what, before]) > 1:
+                    mutant = replace(mutant, what=f"{what} (#{times})")
+                yield mutant
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
@@ -94,18 +105,19 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
     elif isinstance(node, ast.IfExp):
         yield "the two cases are swapped", lambda: _swap(node, "body", "orelse")
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        yield f"{_name(node.value)}(...) is dropped", lambda: ast.Pass()
+        yield f"{call_name(node.value)}(...) is dropped", lambda: ast.Pass()
     elif isinstance(node, ast.Raise | ast.Continue | ast.Break):
         yield f"{type(node).__name__.lower()} is dropped", lambda: ast.Pass()
     elif isinstance(node, ast.Call):
         yield from _changes_of_call(node)
+    yield from changes_of_maps(node)
 
 
 def _changes_of_call(node: ast.Call) -> Iterator[tuple[str, Change]]:
-    if _name(node) in _RELATIONS:
-        yield f"{_name(node)}(...) is dropped", lambda: node.args[0]
-    if len(node.args) >= 2 and _name(node) not in _SYMMETRIC and not any(isinstance(arg, ast.Starred) for arg in node.args[:2]):
-        yield f"the arguments of {_name(node)} are swapped", lambda: _swap_arguments(node)
+    if call_name(node) in _RELATIONS:
+        yield f"{call_name(node)}(...) is dropped", lambda: node.args[0]
+    if len(node.args) >= 2 and call_name(node) not in _SYMMETRIC and not any(isinstance(arg, ast.Starred) for arg in node.args[:2]):
+        yield f"the arguments of {call_name(node)} are swapped", lambda: _swap_arguments(node)
     for keyword in node.keywords:
         if keyword.arg == "zero" and not isinstance(keyword.value, ast.Constant):
             yield "zero is always True", lambda keyword=keyword: setattr(keyword, "value", ast.Constant(True))
@@ -122,17 +134,32 @@ def _swap(node: ast.AST, one: str, other: str) -> None:
     setattr(node, other, first)
 
 
-def _name(call: ast.Call) -> str:
-    return call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else "a function"
-
-
 def _replace(tree: ast.AST, node: ast.AST, replacement: ast.AST) -> None:
-    for parent in ast.walk(tree):
+    """The replacement may have the node in it."""
+    for parent in list(ast.walk(tree)):
         for field, value in ast.iter_fields(parent):
             if value is node:
                 setattr(parent, field, replacement)
             elif isinstance(value, list) and any(item is node for item in value):
                 setattr(parent, field, [replacement if item is node else item for item in value])
+
+
+def _function(node: ast.AST) -> str:
+    while node is not None and not isinstance(node, ast.FunctionDef):
+        node = node.parent  # type: ignore[attr-defined]
+    return "" if node is None else node.name
+
+
+def _lines(node: ast.AST) -> tuple[int, int] | None:
+    """The lines of the statement that the node is in, without the statements in its body; for a default, the function."""
+    while node is not None and not isinstance(node, ast.stmt):
+        node = node.parent  # type: ignore[attr-defined]
+    if node is None or isinstance(node, ast.ClassDef) or isinstance(node.parent, ast.Module | ast.ClassDef):  # type: ignore[attr-defined]
+        return (node.body[0].lineno, node.end_lineno or 0) if isinstance(node, ast.FunctionDef) else None
+    body = getattr(node, "body", None)
+    if not body:
+        return node.lineno, node.end_lineno or node.lineno
+    return node.lineno, max(node.lineno, body[0].lineno - 1)
 
 
 def _skipped(tree: ast.AST) -> set[int]:
@@ -164,4 +191,4 @@ def _is_typing(node: ast.AST) -> bool:
 
 
 def _is_words(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _name(node.value) in _WORDS
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and call_name(node.value) in _WORDS

@@ -311,8 +311,6 @@ def _blocks(before: Sequence[int | str | None], after: Sequence[int | str | None
             break
         front.append((list(range(i, run[0])), list(range(o, run[1]))))
         i, o = run
-    if (i == len(before) and all(size == 1 for size in after[o:])) or (o == len(after) and all(size == 1 for size in before[i:])):
-        return front
     back: list[tuple[list[int], list[int]]] = []
     rest_in, rest_out = list(before[i:])[::-1], list(after[o:])[::-1]
     ri = ro = 0

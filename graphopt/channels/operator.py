@@ -265,11 +265,6 @@ class Operator:
         if label is not None:
             self.follow(name, lambda left: len(left(label)))
 
-    def hold_attribute(self, name: str, value: AttributeValue) -> None:
-        """The attribute's default depends on a size that may change: state the value that it has now."""
-        if name not in self.node.attributes:
-            self.follow(name, lambda left: value)
-
     def follow_sizes(self, place: int | str, sizes: Sequence[Size]) -> None:
         """The list of ints holds sizes of axes, given by number or by the axis's label."""
         if any(not isinstance(size, int) for size in sizes):

@@ -232,6 +232,25 @@ def test_a_shared_vector_that_is_not_zero_counts_as_zero_for_nobody() -> None:
         assert_masked_equal(graph, np.random.default_rng(seed))
 
 
+def test_a_shared_vector_that_lies_along_the_first_of_several_axes() -> None:
+    model = Build()
+    bias = model.tensor(np.full((6, 1, 1), 0.5, np.float32), "halves")
+    x = model.node("Add", model.node("Conv", model.input(1, 3, 2, 2), model.weight(6, 3, 1, 1)), bias)
+    y = model.node("Add", model.node("Conv", x, model.weight(6, 6, 1, 1)), bias)
+    model.output(model.node("Conv", y, model.weight(3, 6, 1, 1)))
+    found = assert_masked_equal(model.graph(), np.random.default_rng(0), keep={"w1:0": [1, 2], "w2:0": [2, 5]})
+    assert found.kept["halves"] == {"0": [1, 2, 5]}
+
+
+def test_indices_that_two_nodes_share() -> None:
+    """They have several readers as a vector of weights has, and no channels."""
+    model = Build()
+    indices = model.ints(4, 1)
+    a, b = (model.node("Gather", x, indices, axis=1) for x in (hidden(model), model.input(2, 6)))
+    model.output(model.node("MatMul", a, model.weight(2, 3)), model.node("MatMul", b, model.weight(2, 3)))
+    assert assert_masked_equal(model.graph(), np.random.default_rng(0), keep=least_keep).kept
+
+
 # ---- axes that would have nothing left
 
 

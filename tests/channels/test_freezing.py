@@ -12,14 +12,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import graphopt.ir as ir
-from graphopt.channels import Analysis, Operator, analyse, channel_rule, cut
+from graphopt.channels import Analysis, Operator, analyse, channel_rule, cut, functions_with_rules
 from graphopt.channels.operator import _RULES
 from graphopt.errors import EditError
 from tests.channels.build import BOOL, FLOAT, INT64, Build
 from tests.channels.masked import assert_masked_equal, prunable
 from tests.channels.status import status
 
-CUSTOM = "my.domain"
+CUSTOM, MICROSOFT = "my.domain", "com.microsoft"
+INT32 = TensorProto.INT32
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -139,8 +140,10 @@ def test_the_rule_in_the_docs_is_the_example_s() -> None:
 
 def test_a_custom_operator_with_a_rule_is_pruned_through(rules: None) -> None:
     example = runpy.run_path(str(EXAMPLES / "custom_operator.py"))
-    channel_rule(CUSTOM, "ScaledRelu")(example["scaled_relu"])
     graph = ir.Graph.from_proto(example["make_model"]())
+    assert functions_with_rules(graph) == set()
+    channel_rule(CUSTOM, "ScaledRelu")(example["scaled_relu"])
+    assert functions_with_rules(graph) == {(CUSTOM, "ScaledRelu")}
     cut_ = assert_masked_equal(graph, np.random.default_rng(0))
     assert set(cut_.kept) == {"expand", "scale", "project"}
 
@@ -183,6 +186,52 @@ def test_a_rule_that_forgets_its_output_freezes_what_reads_it(rules: None) -> No
 
     analysis = analyse(through(("Relu", {})).graph())
     assert status(analysis, "w2") == "ff"
+
+
+# ---- what states positions, lengths or masks
+
+
+@pytest.mark.parametrize(
+    ("op_type", "domain", "attributes", "inputs", "elem_type", "reason"),
+    [
+        ("Attention", "", {}, [(2, 3, 4, 6)] * 3 + [(), (), (), (2,)], INT64, "lengths of attention"),
+        ("MultiHeadAttention", MICROSOFT, {"num_heads": 2}, [(2, 3, 6)] * 3 + [(), (2, 3)], INT32, "mask of attention"),
+        (
+            "MultiHeadAttention",
+            MICROSOFT,
+            {"num_heads": 2},
+            [(2, 3, 6)] * 3 + [()] * 3 + [(2, 2, 3, 3)],
+            FLOAT,
+            "has packed inputs or past keys",
+        ),
+        (
+            "GroupQueryAttention",
+            MICROSOFT,
+            {"num_heads": 2, "kv_num_heads": 2},
+            [(2, 3, 16)] * 3 + [(), (), (2,)],
+            INT32,
+            "lengths or rotations of attention",
+        ),
+        ("Attention", MICROSOFT, {"num_heads": 2}, [(2, 3, 4), (4, 12), (12,), (2, 3)], INT32, "mask of attention"),
+        ("RotaryEmbedding", "", {}, [(2, 3, 5, 4), (7, 2), (7, 2), (2, 5)], INT64, "positions"),
+        ("RotaryEmbedding", MICROSOFT, {}, [(2, 3, 5, 4), (2, 5), (7, 2), (7, 2)], INT64, "positions"),
+        ("MaxRoiPool", "", {"pooled_shape": [2, 2]}, [(1, 3, 4, 4), (2, 5)], FLOAT, "states the regions"),
+    ],
+)
+def test_what_positions_lengths_and_masks_are_made_from_stays(
+    op_type: str, domain: str, attributes: dict[str, object], inputs: list[tuple[int, ...]], elem_type: int, reason: str
+) -> None:
+    """The last input, or the second of RotaryEmbedding's in com.microsoft, is made from a weight, the others are weights."""
+    model = Build(opset=22 if op_type == "MaxRoiPool" else 24, com_microsoft=1)
+    stating = 1 if (op_type, domain) == ("RotaryEmbedding", MICROSOFT) else len(inputs) - 1
+    given = [model.weight(*shape) if shape else "" for shape in inputs]
+    name = given[stating]
+    given[stating] = model.node("Cast", name, to=elem_type)
+    model.node(op_type, *given, domain=domain, name="subject", **attributes)
+    model.output(model.node("Identity", model.input(1)))
+    analysis = analyse(model.graph())
+    for axis, size in enumerate(inputs[stating]):
+        assert size == 1 or why(analysis, name, axis) == (f"'subject' ({domain and domain + '.'}{op_type})", reason)
 
 
 # ---- subgraphs and functions
@@ -321,7 +370,38 @@ def test_a_sparse_weight_stays() -> None:
     assert prunable(analysis) == []
 
 
+def test_a_sparse_constant_stays() -> None:
+    model = Build()
+    values = numpy_helper.from_array(np.ones(24, np.float32), "values")
+    places = numpy_helper.from_array(np.arange(24), "places")
+    weight = model.node("Constant", sparse_value=helper.make_sparse_tensor(values, places, [4, 6]))
+    model.output(model.node("MatMul", model.node("MatMul", model.input(2, 4), weight), model.weight(6, 3)))
+    assert prunable(analyse(model.graph())) == []
+
+
 # ---- unknown shapes and values
+
+
+def test_a_rotation_of_a_sequence_of_unknown_length() -> None:
+    model = Build(opset=23)
+    x = model.node("MatMul", model.input("N", "T", 6), model.weight(6, 24))
+    heads = model.node("Transpose", model.node("Reshape", x, model.ints(0, 0, 3, 8)), perm=[0, 2, 1, 3])
+    made = model.node("RotaryEmbedding", heads, model.weight(7, 4), model.weight(7, 4), model.input("N", "T", elem_type=INT64))
+    merged = model.node("Reshape", model.node("Transpose", made, perm=[0, 2, 1, 3]), model.ints(0, 0, 24))
+    model.output(model.node("MatMul", merged, model.weight(24, 3)))
+    found = assert_masked_equal(model.graph(), np.random.default_rng(0))
+    assert sorted(group.size for group in prunable(found.analysis)) == [3, 4]
+
+
+def test_packed_attention_without_a_bias() -> None:
+    """ONNX Runtime 1.31 crashes on it."""
+    model = Build(com_microsoft=1)
+    x = model.node("Attention", model.input(2, 3, 8), model.weight(8, 36), num_heads=3, domain=MICROSOFT)
+    model.output(model.node("MatMul", x, model.weight(12, 4)), shape=(2, 3, 4))
+    proto = model.proto()
+    proto.graph.value_info.append(helper.make_tensor_value_info(x, FLOAT, [2, 3, 12]))
+    analysis = analyse(ir.Graph.from_proto(proto))
+    assert sorted((group.kind, group.size) for group in prunable(analysis)) == [("head dimensions", 4), ("heads", 3)]
 
 
 def test_an_axis_of_unknown_size_may_be_broadcast() -> None:

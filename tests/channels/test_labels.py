@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from graphopt.channels.labels import Label, Labels
 from graphopt.channels.units import UnitTable
 from tests.channels.oracle import frozen, indices, leaves, positions, removable
+
+Sizes = tuple[int | str | None, ...]
 
 
 @pytest.fixture
@@ -75,6 +79,24 @@ def test_a_plain_axis_is_refined_by_one_of_three_columns(labels: Labels) -> None
     plain = labels.fresh(8)
     labels.equate(cube, plain)
     assert of(labels, plain, 8) == [{a, b, c} for a in (1, 2) for b in (3, 4) for c in (5, 6)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_plain_axis_is_refined_by_columns_that_do_not_fill_a_grid(labels: Labels, turned: bool) -> None:
+    corner = labels.take(grid(labels, 2, 2), np.array([0, 1, 2]))
+    plain = labels.fresh(3)
+    labels.equate(*((corner, plain) if turned else (plain, corner)))
+    assert of(labels, plain, 3) == of(labels, corner, 3) == [{1, 3}, {1, 4}, {2, 3}]
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+def test_a_plain_axis_is_refined_by_columns_of_which_one_determines_another(labels: Labels, order: tuple[int, ...]) -> None:
+    """Positions (i, j) of (4, 2) that have a unit for i, one for its half, and one for j."""
+    i, j = np.divmod(np.arange(8), 2)
+    parts = [labels.take(labels.fresh(size), indices) for size, indices in ((4, i), (2, i // 2), (2, j))]
+    columns, plain = np.concatenate([parts[place] for place in order], axis=1), labels.fresh(8)
+    labels.equate(plain, columns)
+    assert of(labels, plain, 8) == of(labels, columns, 8) == [{1 + i, 5 + i // 2, 7 + j} for i in range(4) for j in range(2)]
 
 
 def test_two_splits_that_fit_are_united_column_by_column(labels: Labels) -> None:
@@ -214,6 +236,41 @@ def test_axes_of_unknown_size_are_matched_by_name_and_from_the_end(labels: Label
     assert [len(removable(labels.units, label)) for label in made[2:]] == [2, 3]
     again = labels.reshape([None, labels.fresh(4)], (None, 4), (None, 4))
     assert len(removable(labels.units, again[1])) == 4
+
+
+def test_a_unit_in_two_columns_of_a_split_unites_those(labels: Labels) -> None:
+    """Positions 0 and 4 of (2, 3) are one: rows 0 and 1 go together, and so do columns 0 and 1."""
+    twice = labels.take(labels.fresh(5), np.array([0, 1, 2, 3, 0, 4]))
+    rows, columns = labels.reshape([twice], (6,), (2, 3))
+    first, second, third = of(labels, columns, 3)
+    assert of(labels, rows, 2) == [set(), set()]
+    assert first == second != third
+    assert of(labels, twice, 6) == [first, second, third] * 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "labelled"),
+    [
+        ((None, 6), (None, 2, 3), [1]),
+        ((None, 2, 3), (None, 6), [1, 2]),
+        (("N", "M", 4), (None, 4), [2]),
+        ((None, 4), ("N", "M", 4), [1]),
+        (("A", 6), (6,), [1]),
+        ((6,), ("A", 6), [0]),
+        ((2, 3, "N", 2, 3), (6, "N", 6), [0, 1, 3, 4]),
+        ((6, "N", 6), (2, 3, "N", 2, 3), [0, 2]),
+        (("N", 2, 3, "M"), ("N", 6, "M"), [1, 2]),
+        (("N", 6, 5, "M"), ("N", 2, 3, 5, "M"), [1, 2]),
+        ((4, 1, "N"), (2, 2, "N", 1), [0]),
+    ],
+)
+def test_a_reshape_around_unknown_sizes(labels: Labels, before: Sizes, after: Sizes, labelled: list[int]) -> None:
+    """Nothing is frozen, and elements keep their units, here where each unknown size is 1."""
+    given = [labels.fresh(int(size or 0)) if axis in labelled else None for axis, size in enumerate(before)]
+    made = labels.reshape(given, before, after)
+    sizes_in, sizes_out = ([size if isinstance(size, int) else 1 for size in shape] for shape in (before, after))
+    assert positions(labels.units, given, sizes_in) == positions(labels.units, made, sizes_out)
+    assert frozen(labels.units) == set()
 
 
 def test_an_axis_mixed_with_an_unknown_size_is_frozen(labels: Labels) -> None:

@@ -128,7 +128,6 @@ def group_query_attention(op: Operator) -> None:
     q_head, q_dim = _heads(op, q[2], widths[0], heads)
     k_head, k_dim = _heads(op, k[2], widths[1], key_heads)
     v_head, v_dim = _heads(op, v[2], widths[2], key_heads)
-    op.contract(q_dim, k_dim, op.is_zero(0) or op.is_zero(1))
     # The kernel wants one head size for all three.
     dim = op.equate(op.equate(q_dim, k_dim), v_dim)
     k_head = op.equate(k_head, v_head)

@@ -29,7 +29,7 @@ def conv(op: Operator) -> None:
         op.contract(x[1], weight[1], zero)
         out = weight[0]
     else:
-        size_in, size_out = _size(channels, x[1]), _size(op.shape(1)[0], weight[0])
+        size_in, size_out = _size(channels), _size(op.shape(1)[0])
         x_group, x_inner = split(op, x[1], size_in, groups)
         w_group, w_inner = split(op, weight[0], size_out, groups)
         op.contract(x_inner, weight[1], zero)
@@ -53,7 +53,7 @@ def conv_transpose(op: Operator) -> None:
         op.contract(x[1], weight[0], zero)
         out = weight[1]
     else:
-        size_in, per_group = _size(op.shape(1)[0], weight[0]), _size(op.shape(1)[1], weight[1])
+        size_in, per_group = _size(op.shape(1)[0]), _size(op.shape(1)[1])
         x_group, x_inner = split(op, x[1], size_in, groups)
         w_group, w_inner = split(op, weight[0], size_in, groups)
         op.contract(x_inner, w_inner, zero)
@@ -73,7 +73,7 @@ def _finish(op: Operator, x: list[Label], out: Label, bias: int) -> None:
     op.output([None, out, *[None] * (len(x) - 2)], zero=zero)
 
 
-def _size(size: int | str | None, label: Label) -> int:
+def _size(size: int | str | None) -> int:
     if isinstance(size, int):
         return size
     raise CannotFollow("its channel count is unknown")

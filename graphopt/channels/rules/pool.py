@@ -12,5 +12,4 @@ def pool(op: Operator) -> None:
     op.freeze_all(labels[2:], "spatial axis of a pooling")
     if len(op.node.outputs) > 1 and op.node.outputs[1] is not None:
         op.freeze_all(labels, "MaxPool's indices count through all channels")
-        op.output([None] * len(labels), slot=1)
     op.output([*labels[:2], *[None] * (len(labels) - 2)], zero=op.is_zero(0))

@@ -111,7 +111,7 @@ def depth_to_space(op: Operator) -> None:
     channels = _known(shape[1])
     rest = channels // (block * block)
     by_column = op.attribute("mode", "DCR") == "CRD"
-    parts = op.reshape(labels[1:2], (channels,), (rest, block, block) if by_column else (block, block, rest))
+    parts = op.reshape([labels[1]], (channels,), (rest, block, block) if by_column else (block, block, rest))
     kept = parts[0] if by_column else parts[2]
     op.freeze_all(parts[1:] if by_column else parts[:2], "a block of DepthToSpace")
     op.freeze_all([labels[0], *labels[2:]], "spatial axis of DepthToSpace")
