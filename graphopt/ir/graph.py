@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -325,6 +325,17 @@ class Graph:
         value.tensor = tensor
         if value in self._inputs:
             self._inputs[value] = value.info = with_tensor_type(self._inputs[value], tensor.elem_type, tensor.shape)
+        self.touch(value)
+
+    def declare(self, value: Value, elem_type: int, shape: Sequence[int | str | None] | None) -> None:
+        """State the type of an input or output of the graph, which becomes part of its interface. Raises EditError for any other value."""
+        if value not in self._inputs and value not in self._outputs:
+            raise EditError(f"{value.name!r} is neither an input nor an output of graph {self.name!r}")
+        if value in self._inputs:
+            self._inputs[value] = value.info = with_tensor_type(self._inputs[value], elem_type, shape)
+        for place, output in enumerate(self._outputs):
+            if output is value:
+                self._output_infos[place] = value.info = with_tensor_type(self._output_infos[place], elem_type, shape)
         self.touch(value)
 
     def replace_uses(self, old: Value, new: Value) -> None:

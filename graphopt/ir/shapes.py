@@ -1,4 +1,4 @@
-"""Element types and shapes: ONNX's shape inference, helped by the graph's own integer evaluation where it stops."""
+"""Element types and shapes: ONNX's shape inference, helped by our own evaluation of sizes where it stops."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from graphopt.errors import InvalidModelError
 from graphopt.ir.graph import Graph
-from graphopt.ir.integers import IntegerEvaluator, is_known
 from graphopt.ir.node import Node, Value, names
+from graphopt.ir.sizes import SizeEvaluator
 from graphopt.ir.symbols import infer_symbolic
 from graphopt.ir.tensors import Tensor, inline, tensor_header
 from graphopt.ir.types import TensorType
@@ -28,7 +28,7 @@ def infer_types(graph: Graph) -> dict[Value, TensorType]:
     types = dict(_collect(graph, _infer(_skeleton(graph)).graph))
     for given in graph.inputs:
         _name_dimensions(given, types)
-    integers = IntegerEvaluator(types)
+    integers = SizeEvaluator(types)
     for node in graph.nodes:
         if any(v is not None and (v not in types or types[v].static is None) for v in node.outputs):
             types.update(_infer_node(node, types, integers))
@@ -59,7 +59,7 @@ def _name_dimensions(value: Value | None, types: dict[Value, TensorType]) -> Non
         types[value] = TensorType(known.elem_type, shape)
 
 
-def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEvaluator) -> dict[Value, TensorType]:
+def _infer_node(node: Node, types: dict[Value, TensorType], integers: SizeEvaluator) -> dict[Value, TensorType]:
     """What ONNX infers for one node from what is known by now; nothing where that is no more than before."""
     graph = node.graph
     if graph is None or node.subgraphs_by_attribute or not onnx.defs.has(node.op_type, node.domain):
@@ -69,10 +69,9 @@ def _infer_node(node: Node, types: dict[Value, TensorType], integers: IntegerEva
     }
     data = {}
     for value in node.inputs:
-        known = integers.read(value)
-        if value is not None and known is not None and value in types and is_known(known):
-            array = known.astype(helper.tensor_dtype_to_np_dtype(types[value].elem_type))
-            data[value.name] = numpy_helper.from_array(array, value.name)
+        known = integers.contents(value)
+        if value is not None and known is not None:
+            data[value.name] = numpy_helper.from_array(known, value.name)
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
     del proto.input[:]
@@ -123,7 +122,7 @@ def _without_large_contents(tensor: Tensor, header: TensorProto | None, name: st
 
 
 def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
-    # Without onnx's data propagation, which has no limit to the size of what it evaluates; IntegerEvaluator does that work.
+    # Without onnx's data propagation, which has no limit to the size of what it evaluates; SizeEvaluator does that work.
     try:
         return shape_inference.infer_shapes(model)
     except Exception:  # onnx raises its own and built-in types alike; without inference the declared types remain
