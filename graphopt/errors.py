@@ -49,6 +49,10 @@ class PluginError(GraphoptError):
     """A plug-in could not be imported, or holds no pass."""
 
 
+class SupernetError(GraphoptError):
+    """A supernet's description or configuration does not fit the model, or asks for something that it cannot give."""
+
+
 class DataError(GraphoptError):
     """Input data or labels do not fit the model, or cannot be read; or a metric failed on them."""
 
@@ -75,3 +79,15 @@ class VerifyError(DefectError):
 
 class OutputError(GraphoptError):
     """A result could not be written; what was there before is untouched."""
+
+
+class TargetError(GraphoptError):
+    """No such target, or a target's folder is incomplete or corrupt, or cannot do what was asked."""
+
+
+class RulesError(GraphoptError):
+    """A file of fusion rules cannot be read or says something that is not understood."""
+
+
+class OpenShapeError(GraphoptError):
+    """A size that the model leaves open was not given, or what was given does not fit the model's inputs."""

@@ -10,8 +10,10 @@ import click
 
 from graphopt.channels import Analysis, analyse, coupling_dot
 from graphopt.cli.console import notes, print_json, print_table, say
+from graphopt.cli.costs import cost_record, operator_name, print_costs
 from graphopt.cli.files import check_outputs, read_model
 from graphopt.cli.options import debug_option, json_option, model_argument, options
+from graphopt.cli.supernets import draft_record, print_draft, write_draft
 from graphopt.cost import Counts, KnownTypes, count, fixed_types, macs_by_node
 from graphopt.ir import Graph, Node, Value
 from graphopt.ir.files import write_atomically
@@ -26,33 +28,53 @@ from graphopt.report.words import amount, data_size
     model_argument,
     click.option("--nodes", is_flag=True, help="Also list every node with its output shape, parameters and MACs."),
     click.option("--groups", is_flag=True, help="Also list the channel groups: what can be pruned, what is frozen, and why."),
+    click.option("--cost", is_flag=True, help="Also show MACs, bytes moved and peak memory, and every node's part in them."),
     click.option(
         "--dot",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
         help="Draw the coupling of weights and channel groups as a Graphviz file.",
     ),
+    click.option(
+        "--supernet",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_flag=False,
+        flag_value=Path("supernet.json"),
+        metavar="[FILE]",
+        help="Look for the blocks of an elastic supernet, and write a draft of its side file. Default: supernet.json.",
+    ),
     json_option,
     debug_option,
 )
-def inspect(model: Path, nodes: bool, groups: bool, dot: Path | None, as_json: bool) -> None:
+def inspect(model: Path, nodes: bool, groups: bool, cost: bool, dot: Path | None, supernet: Path | None, as_json: bool) -> None:
     """Show inputs, outputs, operators, size, parameters and MACs of MODEL, and what can be pruned of it."""
     graph = read_model(model)
     counts, analysis = count(graph), analyse(graph)
     if dot is not None:
         check_outputs(dot)
         write_atomically(dot, coupling_dot(analysis).encode())
+    draft = write_draft(graph, model, supernet) if supernet is not None else None
     listed = _node_records(graph) if nodes else None
+    costs = cost_record(graph) if cost else None
     if as_json:
-        print_json(_record(graph, counts, analysis, groups) | ({"nodes": listed} if listed is not None else {}))
+        extra = {
+            "nodes": listed,
+            "cost": costs,
+            "supernet": draft_record(draft, supernet) if draft is not None and supernet is not None else None,
+        }
+        print_json(_record(graph, counts, analysis, groups) | {name: given for name, given in extra.items() if given is not None})
         return
     _print_overview(model, graph, counts, analysis)
     if listed is not None:
         say()
         columns = ("name", "operator", "shape", "parameters", "macs")
         print_table(columns, ([_cell(record[column]) for column in columns] for record in listed), right=(3, 4))
+    if costs is not None:
+        print_costs(costs)
     if groups:
         _print_groups(analysis)
+    if draft is not None and supernet is not None:
+        print_draft(draft, supernet)
     if dot is not None:
         say(f"wrote {dot}; `dot -Tsvg {dot} -o coupling.svg` draws it")
     notes(count_notes(counts))
@@ -60,7 +82,7 @@ def inspect(model: Path, nodes: bool, groups: bool, dot: Path | None, as_json: b
 
 def _histogram(graph: Graph) -> dict[str, int]:
     """Number of nodes per operator, subgraphs included, the most frequent first."""
-    return dict(Counter(f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in graph.walk()).most_common())
+    return dict(Counter(operator_name(node) for node in graph.walk()).most_common())
 
 
 def _interface(graph: Graph, values: tuple[Value, ...]) -> dict[str, str]:
@@ -118,7 +140,7 @@ def _node_records(graph: Graph) -> list[dict[str, Any]]:
     return [
         {
             "name": node.name or node.label,
-            "operator": f"{node.domain}.{node.op_type}" if node.domain else node.op_type,
+            "operator": operator_name(node),
             "shape": _shape(node, types),
             "parameters": sum(value.tensor.size for value in node.inputs if value is not None and value.tensor is not None),
             "macs": macs.get(node),

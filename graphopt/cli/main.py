@@ -11,12 +11,16 @@ import click
 from graphopt import __version__
 from graphopt.cli.check import check
 from graphopt.cli.compare import compare
+from graphopt.cli.extract import extract
 from graphopt.cli.files import ARGUMENTS
 from graphopt.cli.inspect import inspect
 from graphopt.cli.optimize import optimize
 from graphopt.cli.options import DEBUG, debug_option
 from graphopt.cli.passes import passes
+from graphopt.cli.predict import predict
+from graphopt.cli.profile import profile
 from graphopt.cli.run import run
+from graphopt.cli.targets import targets
 from graphopt.errors import DefectError, GraphoptError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -62,7 +66,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names in a model may hold characters that a terminal cannot show
 
 
-for _command in (optimize, run, inspect, compare, check, passes):
+for _command in (optimize, run, inspect, compare, check, passes, predict, profile, targets, extract):
     main.add_command(_command)
 
 

@@ -38,7 +38,13 @@ from graphopt.search import optimize as search
 @options(
     model_argument,
     output_option,
-    click.option("--target", default="cpu", show_default=True, help="What to optimize for; `cpu` is this machine with ONNX Runtime."),
+    click.option(
+        "--target",
+        default="cpu",
+        show_default=True,
+        metavar="NAME|FOLDER",
+        help="What to optimize for: `cpu`, this machine, which is measured, or a target of `graphopt targets`, which is predicted.",
+    ),
     click.option("--latency", type=MILLISECONDS, metavar="TIME", help="At most so long per run, such as 8ms."),
     click.option("--speedup", type=FACTOR, metavar="FACTOR", help="At least so many times as fast, such as 1.5."),
     click.option("--max-drop", type=SHARE, metavar="SHARE", help="At most so much less quality. Default: 1% where no time is given."),
@@ -71,8 +77,8 @@ def optimize(
     """Make MODEL meet a budget with as little loss of quality as possible, and write the result.
 
     The budget is a time, a loss of quality, or both. With a loss alone, the fastest model that keeps it is sought. Times are measured, in
-    turns with the original. Where the budget cannot be met, the exit status is 1, the reason is said, and no model is written; the report
-    is, with what would have been the best.
+    turns with the original, or predicted where the target is another device. Where the budget cannot be met, the exit status is 1, the reason
+    is said, and no model is written; the report is, with what would have been the best.
     """
     check_outputs(output, report)
     read_model(model)  # for its errors
@@ -113,7 +119,8 @@ def _record(report: Report, found: Optimized) -> dict[str, Any]:
         }
         for trial in found.trials
     ]
-    measured = {"threads": found.timing.latency.threads, "repeats": found.timing.latency.repeats}
+    latency = found.timing.latency
+    measured = None if found.timing.predicted else {"threads": latency.threads, "repeats": latency.repeats}
     extra = {"missed": found.missed or None, "changed": found.changed, "metric": found.metric, "samples": found.samples}
     return report.to_dict() | extra | {"measured": measured, "trials": trials, "notes": list(found.notes)}
 
@@ -125,12 +132,24 @@ def _print(report: Report, found: Optimized) -> None:
     print_figures(report.before, report.after, found.metric)
     say()
     say(f"pipeline: {','.join(step.text for step in report.steps)}")
-    say(
+    if timing.predicted:
+        low, high = (milliseconds(end) for end in (timing.latency.low_ms, timing.latency.high_ms))
+        say(
+            f"predicted for {report.target}: {milliseconds(timing.latency.median_ms)}, with 90 % certainty {low} to {high}; "
+            f"{times(timing.speedup)}; {found.metric} on {found.samples} samples, on this machine"
+        )
+    else:
+        say(_measured(found))
+    if report.output is not None:
+        say(f"wrote {report.output.path}")
+
+
+def _measured(found: Optimized) -> str:
+    timing = found.timing
+    return (
         f"measured: {timing.latency.repeats} runs of each model in turns, median, {timing.latency.threads} threads, "
         f"{times(timing.speedup)} +- {timing.uncertainty * 100:.1f} %; {found.metric} on {found.samples} samples"
     )
-    if report.output is not None:
-        say(f"wrote {report.output.path}")
 
 
 class _Progress:

@@ -46,6 +46,12 @@ def data_option(command: _Command) -> _Command:
     return _data(_preprocess(command))
 
 
+target_option = click.option(
+    "--target",
+    metavar="NAME|FOLDER",
+    help="The device that the model is made for: a name that `graphopt targets` lists, or a folder of your own.",
+)
+
 metric_option = click.option(
     "--metric",
     metavar="NAME|MODULE:FUNCTION",

@@ -20,7 +20,9 @@ from graphopt.cli.options import (
     report_option,
     require_change_option,
     seed_option,
+    target_option,
 )
+from graphopt.cost import Predictor, find_target
 from graphopt.errors import BudgetError, InvalidModelError, VerifyError
 from graphopt.ir import Graph, verify
 from graphopt.pipeline import DumpGraphs, Instrument, StopAfter, VerifyEach, parse_pipeline
@@ -42,6 +44,7 @@ _SHOWN = 8  # reasons why a pass left places alone
     data_option,
     plugin_option,
     seed_option,
+    target_option,
     click.option("--timing", is_flag=True, help="Print the seconds of each pass on stderr."),
     click.option("--dump-ir", type=click.Path(path_type=Path), metavar="DIR", help="Save the model before and after each pass into DIR."),
     click.option("--verify-each", is_flag=True, help="Verify the model after each pass, with ONNX Runtime."),
@@ -61,6 +64,7 @@ def run(
     preprocess: str | None,
     plugins: tuple[Path, ...],
     seed: int,
+    target: str | None,
     timing: bool,
     dump_ir: Path | None,
     verify_each: bool,
@@ -70,10 +74,12 @@ def run(
 ) -> None:
     """Run the passes of a pipeline over MODEL and write the result. Latency and quality are not measured: `compare` does that.
 
-    An empty pipeline writes the same model. `graphopt passes` lists the passes and their parameters.
+    An empty pipeline writes the same model. `graphopt passes` lists the passes and their parameters. With --target, passes know what is
+    worth having on that device: `prune-channels{align=target}`.
     """
     check_outputs(output, report)
     passes = parse_pipeline(pipeline, installed_passes(plugins))
+    predictor = Predictor(find_target(target)) if target is not None else None
     original = read_model(model)
     arrays = load_data(data, original, preprocess).feeds if data is not None else None
     source = file_record(model)
@@ -83,11 +89,11 @@ def run(
     instruments: list[Instrument] = [DumpGraphs(dump_ir)] if dump_ir is not None else []
     instruments += [VerifyEach()] if verify_each else []
     instruments += [stop] if stop is not None else []
-    done = run_passes(original, passes, data=arrays, seed=seed, instruments=[*instruments, clock])
+    done = run_passes(original, passes, data=arrays, seed=seed, instruments=[*instruments, clock], predictor=predictor)
     if require_change and not done.changed:
         raise BudgetError("no pass changed the model (--require-change); nothing was written")
     remarks = [*done.notes, *(verified(done.graph, original) if done.changed else ())]
-    made = Report(origin("", seed), source, None, "cpu", {}, figures(done.before), figures(done.after), done.steps)
+    made = Report(origin("", seed), source, None, target or "cpu", {}, figures(done.before), figures(done.after), done.steps)
     made = write_results(done.graph, output, made, report)
     if timing:
         click.echo(str(clock), err=True)

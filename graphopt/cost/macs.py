@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from graphopt.cost.operators import is_uncounted
 from graphopt.cost.sizes import KnownTypes
 from graphopt.ir import Node
 
@@ -40,11 +41,9 @@ def node_macs(node: Node, types: KnownTypes) -> int | None:
     Counted are contractions, products summed over an axis; everything else (activations, normalisation, pooling, element-wise operators)
     counts 0. An operator of a foreign domain, a model's own function included, cannot be counted.
     """
-    if node.domain:
-        return None
-    rule = _RULES.get(node.op_type)
+    rule = None if node.domain else _RULES.get(node.op_type)
     if rule is None:
-        return None if node.op_type in _NO_RULE else 0
+        return None if is_uncounted(node.domain, node.op_type) else 0
     try:
         return rule(_Shapes(node, types))
     except (_UnknownShapeError, IndexError, KeyError, ValueError, ZeroDivisionError):
@@ -120,6 +119,3 @@ _RULES: dict[str, Callable[[_Shapes], int]] = {
     "QLinearMatMul": _matmul,
     "RNN": _recurrent,
 }
-
-# Operators of ONNX's own domain that contract in a way that no rule above states.
-_NO_RULE = frozenset({"CausalConvWithState", "DFT", "Det", "LinearAttention", "STFT"})

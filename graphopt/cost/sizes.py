@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -27,26 +27,35 @@ class KnownTypes:
         return None if known is None else known.static
 
 
-def fixed_types(graph: Graph, sizes: Mapping[str, int] | None = None) -> KnownTypes:
-    """The types of the root `graph` with each free dimension of its inputs as `sizes` says by name, otherwise 1."""
-    sizes = sizes or {}
-    free = list(_free_dimensions(graph))
-    if not free:
+def fixed_types(graph: Graph, sizes: Mapping[str, int] | None = None, shapes: Mapping[str, Sequence[int]] | None = None) -> KnownTypes:
+    """The types of the root `graph` with each free dimension of its inputs as `sizes` says by name, otherwise 1.
+
+    `shapes` gives whole shapes by input, which decide where they are given.
+    """
+    sizes, shapes = sizes or {}, shapes or {}
+    free = list(free_dimensions(graph))
+    if not free and not shapes:
         return KnownTypes(graph.types(), ())
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     model.ClearField("training_info")
     model.graph.CopyFrom(emit_graph(graph, _without_weights, infos=False))
+    for info in model.graph.input:
+        if info.name in shapes:
+            del info.type.tensor_type.shape.dim[:]
+            info.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in shapes[info.name])
     for dim in (dim for info in model.graph.input for dim in info.type.tensor_type.shape.dim if not dim.HasField("dim_value")):
         dim.dim_value = sizes.get(dim.dim_param, 1)
     for info in model.graph.output:  # what they say may name the free dimensions; inference finds them anew
         info.type.tensor_type.ClearField("shape")
     twin = Graph.from_proto(model)
     types = twin.types()
-    return KnownTypes(dict(_paired(graph, twin, types)), tuple(dict.fromkeys(_assumption(*where, sizes) for where in free)))
+    return KnownTypes(
+        dict(_paired(graph, twin, types)), tuple(dict.fromkeys(_assumption(*where, sizes) for where in free if where[0] not in shapes))
+    )
 
 
-def _free_dimensions(graph: Graph) -> Iterator[tuple[str, int, str]]:
+def free_dimensions(graph: Graph) -> Iterator[tuple[str, int, str]]:
     """(input, axis, name of the dimension or empty) of the inputs' dimensions without a size."""
     for value in graph.inputs:
         if value.type is not None:

@@ -37,13 +37,14 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Figures:
-    """A model in numbers; None for what was not measured."""
+    """A model in numbers; None for what was not measured. A latency with an interval, of 90 %, was predicted."""
 
     params: int
     macs: int
     bytes: int
     latency_ms: float | None = None
     quality: float | None = None
+    latency_interval_ms: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole of `report.json`; `output` is None where no model was written, `budget` empty where there was none."""
+    """The whole of `report.json`; `output` is None where no model was written, `budget` empty where there was none.
+
+    `predicted`: latencies were predicted for the target, not measured.
+    """
 
     graphopt: Origin
     input: FileRecord
@@ -70,6 +74,7 @@ class Report:
     before: Figures
     after: Figures
     steps: Sequence[Step] = ()
+    predicted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON's own types."""

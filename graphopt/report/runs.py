@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy.typing as npt
 
-from graphopt.cost import Counts, count
+from graphopt.cost import Counts, Predictor, count
 from graphopt.ir import Graph
 from graphopt.pipeline import Context, Instrument, Pass, PassResult, Pipeline, Registry, parse_pipeline, run_pipeline
 from graphopt.quality import Data
@@ -59,21 +59,25 @@ def run(
     seed: int = 0,
     plugins: Iterable[str | os.PathLike[str]] = (),
     instruments: Sequence[Instrument] = (),
+    predictor: Predictor | None = None,
 ) -> Run:
     """Run a pipeline on a copy of the root `graph`.
 
-    `data` are calibration arrays by input name, for passes that want some; `plugins` are Python files with further passes. Raises the
-    GraphoptErrors of a text that does not parse and of a pass that fails. The result is not verified: `verify` does that.
+    `data` are calibration arrays by input name, for passes that want some; `plugins` are Python files with further passes; `predictor`
+    predicts latencies on the target that the model is made for, for passes that ask. Raises the GraphoptErrors of a text that does not parse
+    and of a pass that fails. The result is not verified: `verify` does that.
     """
     if isinstance(pipeline, str):
         pipeline = parse_pipeline(pipeline, installed_passes(plugins))
     arrays = data.feeds if isinstance(data, Data) else data
-    return recorded(graph, count(graph), pipeline, Context(seed, arrays), instruments)
+    return recorded(graph, count(graph), pipeline, Context(seed, arrays, predictor=predictor), instruments)
 
 
 def recorded(graph: Graph, before: Counts, pipeline: Pipeline, context: Context, instruments: Sequence[Instrument] = ()) -> Run:
-    """Run a pipeline on a copy of `graph`, whose counts are `before`."""
+    """Run a pipeline on a copy of `graph`, whose counts are `before`; it is the original unless `context` names another."""
     result = graph.copy()
+    if context.original is None:
+        context = replace(context, original=graph)
     each = _CountEach(result, before)
     records = run_pipeline(result, pipeline, context, [each, *instruments])
     around = zip(each.found, each.found[1:], strict=False)

@@ -30,10 +30,11 @@ FINAL = Effort(20, 10.0, 0.004)
 
 @dataclass(frozen=True)
 class Timing:
-    """A model's latency, and the original's in the same minute, taken in turns."""
+    """A model's latency, and the original's in the same minute, taken in turns; or both as predicted, with the 90 % interval as quartiles."""
 
     original: Latency
     latency: Latency
+    predicted: bool = False
 
     @property
     def speedup(self) -> float:
@@ -41,7 +42,12 @@ class Timing:
 
     @property
     def uncertainty(self) -> float:
-        """Two standard errors of the speedup, relative, estimated from the quartiles as for normally distributed noise."""
+        """Two standard errors of the speedup, relative, estimated from the quartiles as for normally distributed noise.
+
+        None for predictions, which come out the same every time; how far off they may be, their interval says.
+        """
+        if self.predicted:
+            return 0.0
         return math.hypot(*(2 * 0.93 * latency.noise / math.sqrt(max(latency.repeats, 1)) for latency in (self.original, self.latency)))
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import onnxruntime as ort
 
 from graphopt.channels import analyse
-from graphopt.cost import count
-from graphopt.errors import BudgetError, UnsupportedError
+from graphopt.cost import Counts, Predictor, count, find_target
+from graphopt.errors import BudgetError
 from graphopt.ir import Graph, load, save
 from graphopt.pipeline import Context, parse_pipeline
 from graphopt.quality import (
     Data,
+    Latency,
     Metric,
     Source,
     default_threads,
@@ -28,16 +29,17 @@ from graphopt.quality import (
     session,
     synthetic_inputs,
 )
-from graphopt.report import FileRecord, Report, Run, figures, file_record, installed_passes, origin, recorded, verified
+from graphopt.report import Figures, FileRecord, Report, Run, figures, file_record, installed_passes, origin, recorded, verified
 from graphopt.report.groups import summarise
 from graphopt.report.words import score
-from graphopt.search.bench import CpuBench, Timing
+from graphopt.search.bench import Bench, CpuBench, Timing
 from graphopt.search.budget import DEFAULT_DROP, Budget
+from graphopt.search.predicted import PredictedBench
 from graphopt.search.trial import Trial
 from graphopt.search.uniform import UniformSearch, Watch
 
 FIRST = "simplify,fuse-bn"  # what is run before the search
-TARGETS = ("cpu",)
+THIS_MACHINE = "cpu"  # the target that is measured
 _SYNTHETIC_SAMPLES = 16
 _NOISY = 0.05  # relative uncertainty of a speedup
 
@@ -80,7 +82,10 @@ def optimize(
     best_effort: bool = False,
     watch: Watch | None = None,
 ) -> Optimized:
-    """Make a model (a file or a root graph, which stays as it is) fast enough on `target`, "cpu": this machine with ONNX Runtime.
+    """Make a model (a file or a root graph, which stays as it is) fast enough on `target`.
+
+    The target "cpu" is this machine with ONNX Runtime, where models are measured. Any other is the name or folder of a target for which
+    latencies are predicted; the model is then pruned to widths that are worth having there. Quality is found on this machine either way.
 
     The budget is `latency` in milliseconds per run of `batch` samples, `speedup` as a factor, `max_drop` of quality; without the first two,
     the fastest model is sought whose quality drops by at most `max_drop` (0.01 unless given). Quality is the `metric`, one of
@@ -91,8 +96,7 @@ def optimize(
     Raises BudgetError where the budget cannot be met, unless `best_effort`; other GraphoptErrors for input that cannot be used; ValueError
     for a budget that is not positive.
     """
-    if target not in TARGETS:
-        raise UnsupportedError(f"there is no target {target!r}; there is {', '.join(TARGETS)}")
+    predictor = None if target == THIS_MACHINE else Predictor(find_target(target))
     if latency is None and speedup is None and max_drop is None:
         max_drop = DEFAULT_DROP
     budget = Budget(latency, speedup, max_drop)
@@ -105,16 +109,23 @@ def optimize(
     name, scored = _metric(metric, used, original_session, threads)
     quality = scored(original_session, used)
 
-    context = Context(seed, used.feeds)
+    context = Context(seed, used.feeds, original=original, predictor=predictor)
     base = recorded(original, count(original), before_pruning, context)
+
+    aligned = "" if predictor is None else " align=target"
 
     def make(ratio: float) -> Run:
         if ratio == 0:
             return base
-        pruning = parse_pipeline(f"prune-channels{{ratio={ratio!r}}}", passes)
-        return base.then(recorded(base.graph, base.after, pruning, context))
+        pruning = parse_pipeline(f"prune-channels{{ratio={ratio!r}{aligned}}}", passes)
+        return base.then(recorded(base.graph, base.after, pruning, replace(context, history=base.results)))
 
-    search = UniformSearch(make, CpuBench(original_session, used, scored, threads=threads, batch=batch), budget, quality, watch)
+    here = CpuBench(original_session, used, scored, threads=threads, batch=batch)
+    bench: Bench = here
+    if predictor is not None:
+        shapes = {name: array.shape for name, array in used.one_run(batch).items()}
+        bench = PredictedBench(predictor, original, shapes, here.quality)
+    search = UniformSearch(make, bench, budget, quality, watch)
     outcome = search.search()
     best, missed = outcome.best, outcome.missed
     if missed:
@@ -128,15 +139,17 @@ def optimize(
         None,
         target,
         budget.limits,
-        figures(base.before, best.timing.original.median_ms, quality),
-        figures(best.run.after, best.timing.latency.median_ms, best.quality),
+        _figures(base.before, best.timing, best.timing.original, quality),
+        _figures(best.run.after, best.timing, best.timing.latency, best.quality),
         best.run.steps,
+        best.timing.predicted,
     )
     notes = (
         *([f"no data was given: {name} on made-up inputs is only an indication of quality"] if data is None else []),
         *best.run.notes,
         *_quality_notes(name, quality, best.quality or 0.0),
         *_noise_notes(best.timing),
+        *(bench.predict(best.run.graph).warnings if isinstance(bench, PredictedBench) else ()),
         *verified(best.run.graph, original),
     )
     return Optimized(
@@ -163,6 +176,11 @@ def _metric(name: str | None, data: Data, original: ort.InferenceSession, thread
     if name is None:
         name = "top1" if data.labels is not None and np.issubdtype(data.labels.dtype, np.integer) else "fidelity"
     return name, find_metric(name, predict(original, data) if needs_original(name) else None)
+
+
+def _figures(counts: Counts, timing: Timing, latency: Latency, quality: float | None) -> Figures:
+    interval = (latency.low_ms, latency.high_ms) if timing.predicted else None
+    return replace(figures(counts, latency.median_ms, quality), latency_interval_ms=interval)
 
 
 def _quality_notes(metric: str, before: float, after: float) -> tuple[str, ...]:

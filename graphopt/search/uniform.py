@@ -152,12 +152,12 @@ class UniformSearch:
     # ---- words
 
     def _too_slow(self, best: Trial) -> str:
-        return f"no model was found that takes {self._time_words()}: the fastest that was measured takes {_time_of(best)}"
+        return f"no model was found that takes {self._time_words()}: the fastest that was {_how(best)} takes {_time_of(best)}"
 
     def _too_bad(self, fast: Trial, good: Trial) -> str:
         return (
             f"a model that takes {self._time_words()} needs ratio {fast.ratio:g}, which drops the quality {self._drop_words(fast)}; "
-            f"the fastest that was measured without such a drop takes {_time_of(good)}"
+            f"the fastest that was {_how(good)} without such a drop takes {_time_of(good)}"
         )
 
     def _time_words(self) -> str:
@@ -195,6 +195,10 @@ def _speedup(trial: Trial) -> float:
 def _uncertainty(trial: Trial) -> float:
     assert trial.timing is not None
     return trial.timing.uncertainty
+
+
+def _how(trial: Trial) -> str:
+    return "predicted" if trial.timing is not None and trial.timing.predicted else "measured"
 
 
 def _time_of(trial: Trial) -> str:

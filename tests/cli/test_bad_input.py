@@ -96,9 +96,9 @@ def test_a_pipeline_that_does_not_parse_is_shown_with_a_caret(model: Path, invok
     ("arguments", "message"),
     [
         (("--metric", "top1"), "top1 needs labels"),
-        (("--metric", "accuracy"), "there is no metric 'accuracy'; give top1, fidelity or module:function"),
+        (("--metric", "accuracy"), "there is no metric 'accuracy'; give top1, top5, fidelity, cosine, mse or module:function"),
         (("--metric", "no_such_module:f"), "metric 'no_such_module:f' cannot be imported"),
-        (("--target", "jetson"), "there is no target 'jetson'"),
+        (("--target", "jetsen-nano"), "no target 'jetsen-nano': did you mean"),
         (("--data", "absent.npz"), "there is no data file absent.npz"),
         (("--first", "simplfy"), "there is no pass 'simplfy'"),
     ],

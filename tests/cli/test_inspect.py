@@ -91,3 +91,38 @@ def test_the_coupling_as_a_picture(model: Path, invoke: Invoke) -> None:
     assert '"conv2.weight" -- g0' in drawing
     assert drawing.count("shape=ellipse") == 2  # the two groups that can be pruned
     assert "no folder" in invoke("inspect", model, "--dot", "nowhere/coupling.dot", status=2).output
+
+
+def test_costs(model: Path, invoke: Invoke) -> None:
+    result = invoke("inspect", model, "--cost")
+    lines = result.stdout.splitlines()
+    table = [line.split()[0] for line in lines[next(i for i, line in enumerate(lines) if line.startswith("node ")) + 1 :]]
+    assert table[0] == "conv2"
+    assert table[-1] == "flatten"
+    assert any(line.startswith("peak of activations") and " at bn: " in line for line in lines)
+    assert any(line.split() == ["assumed", "free", "1", "x", "Flatten"] for line in lines)
+
+
+def test_costs_as_json(model: Path, invoke_json: Callable[..., Any]) -> None:
+    found = invoke_json("inspect", model, "--cost")
+    cost = found["cost"]
+    assert (cost["macs"], cost["params"]) == (found["macs"], found["params"])
+    plane = 4 * CHANNELS * 64
+    assert cost["peak_memory"]["bytes"] == 2 * plane + 4 * 3 * 64
+    assert cost["bytes_read"] == sum(node["bytes_read"] for node in cost["nodes"])
+    assert cost["bytes_written"] == sum(node["bytes_written"] for node in cost["nodes"])
+    assert sum(node["macs_share"] for node in cost["nodes"]) == pytest.approx(1)
+    assert sum(node["bytes_share"] for node in cost["nodes"]) == pytest.approx(1)
+    shares = [max(node["macs_share"], node["bytes_share"]) for node in cost["nodes"]]
+    assert shares == sorted(shares, reverse=True)
+    assert (cost["assumed_free"], cost["unknown"]) == ({"Flatten": 1}, {})
+
+
+def test_unknown_costs_are_said(model: Path, invoke: Invoke) -> None:
+    strange = network()
+    strange.graph.node.add(op_type="Mystery", domain="com.example", input=["r1"], output=["s"])
+    strange.opset_import.add(domain="com.example", version=1)
+    Path("strange.onnx").write_bytes(strange.SerializeToString())
+    result = invoke("inspect", "strange.onnx", "--cost")
+    assert "Note: the cost leaves out what is unknown of these nodes: 1 x com.example.Mystery" in result.stderr
+    assert "Note: the peak of activations leaves out 1 values of unknown size" in result.stderr

@@ -16,7 +16,7 @@ from graphopt.errors import BudgetError, DataError, VerifyError
 
 from .conftest import Invoke
 
-COMMANDS = ("check", "compare", "inspect", "optimize", "passes", "run")
+COMMANDS = ("check", "compare", "extract", "inspect", "optimize", "passes", "predict", "profile", "run", "targets")
 
 
 def test_help_and_version(invoke: Invoke) -> None:

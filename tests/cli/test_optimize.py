@@ -14,6 +14,7 @@ import graphopt
 from graphopt.cost import count
 from graphopt.report import file_record, schema
 
+from ..cost.staircase import target
 from .conftest import Invoke
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -105,6 +106,27 @@ def test_a_change_may_be_required(model: Path, invoke: Invoke) -> None:
     arguments = ("optimize", model, "-o", "out.onnx", "--latency", "1000ms", "--first", "simplify", "--require-change")
     assert "no pass changed the model" in invoke(*arguments, status=1).stderr
     assert not Path("out.onnx").exists()
+
+
+def test_another_device_is_predicted(model: Path, invoke: Invoke, invoke_json: Json) -> None:
+    target().save("stairs")
+    result = invoke("optimize", model, "-o", "out.onnx", "--target", "./stairs", "--speedup", "1.5", "--report", "r.json")
+    report = json.loads(Path("r.json").read_text())
+    jsonschema.validate(report, schema())
+    assert (report["predicted"], report["target"]) == (True, "./stairs")
+    assert report["before"]["latency_ms"] / report["after"]["latency_ms"] >= 1.5
+    assert "predicted for ./stairs: " in result.stdout
+    assert "with 90 % certainty" in result.stdout
+    assert "measured" not in result.stdout
+    printed = invoke_json("optimize", model, "-o", "out.onnx", "--target", "./stairs", "--speedup", "1.5")
+    assert printed["measured"] is None
+    assert printed["predicted"] is True
+    invoke("optimize", model, "-o", "o.onnx", "--target", "./stairs", "--speedup", "1000", status=1)
+
+
+def test_a_target_that_is_not_there(model: Path, invoke: Invoke) -> None:
+    result = invoke("optimize", model, "-o", "out.onnx", "--target", "jetsen-nano", status=2)
+    assert "no target 'jetsen-nano': did you mean" in result.stderr
 
 
 def test_the_example_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> None:

@@ -13,6 +13,7 @@ import graphopt
 from graphopt.cost import count
 from graphopt.report import file_record, schema
 
+from ..cost.staircase import target
 from ..models import read, serialised
 from ..networks import network, write_data, write_network
 from .conftest import Invoke
@@ -49,6 +50,7 @@ def test_the_report_says_what_was_done(model: Path, invoke: Invoke) -> None:
         "bytes": Path("out.onnx").stat().st_size,
         "latency_ms": None,
         "quality": None,
+        "latency_interval_ms": None,
     }
     assert report["before"]["bytes"] == model.stat().st_size
     assert [step["pass"] for step in report["steps"]] == ["fuse-bn", "prune-channels{ratio=0.25}"]
@@ -172,3 +174,12 @@ def test_a_second_file_is_written_the_same(model: Path, invoke: Invoke, pipeline
     for source, output in ((model, "one.onnx"), ("again.onnx", "two.onnx")):
         invoke("run", source, "-p", pipeline, "-o", output)
     assert Path("one.onnx").read_bytes() == Path("two.onnx").read_bytes()
+
+
+def test_widths_of_a_target(model: Path, invoke: Invoke) -> None:
+    target().save("stairs")
+    invoke("run", model, "-p", "prune-channels{ratio=0.3 align=target}", "-o", "out.onnx", "--target", "./stairs", "--report", "r.json")
+    assert json.loads(Path("r.json").read_text())["target"] == "./stairs"
+    assert graphopt.load("out.onnx").value("conv2.weight").tensor.shape == (48, 48, 3, 3)  # type: ignore[union-attr]
+    error = invoke("run", model, "-p", "prune-channels{align=target}", "-o", "out.onnx", status=2).stderr
+    assert "align=target needs to know the target; name it with --target" in error

@@ -47,8 +47,8 @@ def test_the_schema_is_a_schema() -> None:
 
 def test_the_report_has_the_members_that_other_tools_read() -> None:
     document = json.loads(REPORT.to_json())
-    figures = {"params": 60, "macs": 2304, "bytes": 421, "latency_ms": 0.5, "quality": 0.98}
-    assert list(document) == ["graphopt", "input", "output", "target", "budget", "before", "after", "steps"]
+    figures = {"params": 60, "macs": 2304, "bytes": 421, "latency_ms": 0.5, "quality": 0.98, "latency_interval_ms": None}
+    assert list(document) == ["graphopt", "input", "output", "target", "budget", "before", "after", "steps", "predicted"]
     assert document["graphopt"] == {"version": "0.1.0", "command": "graphopt optimize in.onnx", "seed": 7}
     assert document["input"] == {"path": "in.onnx", "sha256": "0" * 64}
     assert document["before"] == figures
@@ -71,7 +71,7 @@ def test_numbers_of_numpy_are_written_and_what_json_cannot_hold_is_null() -> Non
     odd: Any = Figures(np.int64(3), np.int64(4), 5, np.float32(0.5), float("nan"))
     report = Report(REPORT.graphopt, REPORT.input, None, "cpu", {"latency_ms": np.float64(2)}, odd, odd)
     document = json.loads(report.to_json())
-    assert document["before"] == {"params": 3, "macs": 4, "bytes": 5, "latency_ms": 0.5, "quality": None}
+    assert document["before"] == {"params": 3, "macs": 4, "bytes": 5, "latency_ms": 0.5, "quality": None, "latency_interval_ms": None}
     assert document["budget"] == {"latency_ms": 2}
     assert valid(document)
 

@@ -10,7 +10,7 @@ import pytest
 
 import graphopt
 from graphopt.cost import count
-from graphopt.errors import BudgetError, DataError, InvalidModelError, RuntimeRefusedError, UnknownPassError, UnsupportedError
+from graphopt.errors import BudgetError, DataError, InvalidModelError, RuntimeRefusedError, TargetError, UnknownPassError
 from graphopt.quality import load_data
 from graphopt.report import file_record, schema
 
@@ -120,8 +120,8 @@ def test_the_same_seed_gives_the_same_model(model: Path) -> None:
 
 
 def test_what_cannot_be_used(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="there is no target 'jetson'; there is cpu"):
-        graphopt.optimize(model, target="jetson")
+    with pytest.raises(TargetError, match="no target 'jetsen-nano': did you mean"):
+        graphopt.optimize(model, target="jetsen-nano")
     with pytest.raises(InvalidModelError, match="cannot read"):
         graphopt.optimize(tmp_path / "absent.onnx")
     with pytest.raises(DataError, match="there is no data file"):

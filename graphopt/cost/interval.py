@@ -1,0 +1,63 @@
+"""How sure a prediction is: split conformal intervals (Vovk, Gammerman and Shafer, 2005) from networks that the fit did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, exp, hypot, log
+
+import numpy as np
+
+COVERAGE = 0.9
+_ENOUGH = 9  # scores of which the largest is a 90 % quantile
+_WITHOUT = 3.0  # taken as the quantile where no network was measured: 3 x 2 %, what sums of kernels were found to be off by, and more
+_SHARE = 0.02  # always unsure, relatively
+_FIXED_MS = 0.04  # always unsure, in milliseconds
+_NORMAL = 1.645  # standard deviations to either side that hold 90 %
+_UNSURE = 0.5  # of the kernels' own uncertainty, weighted with their share of the time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The 90 % interval around a time is a factor exp(+-quantile * unsureness); `networks`: how many the quantile is from."""
+
+    quantile: float = _WITHOUT
+    networks: float = 0.0
+
+    def around(self, ms: float, sigma: float, unseen: float = 0.0) -> tuple[float, float]:
+        """Lower and upper end for a network whose kernels are on average, by time, unsure by `sigma` in log time.
+
+        `unseen` is the same for kernels of families that were never measured, about which the networks behind the quantile say nothing.
+        """
+        if ms <= 0:
+            return 0.0, 0.0
+        width = hypot(self.quantile * unsureness(ms, sigma), _NORMAL * unseen)
+        return ms * exp(-width), ms * exp(width)
+
+
+def unsureness(ms: float, sigma: float) -> float:
+    """What the error of a prediction is measured in: short networks and kernels far from all measured ones are less sure."""
+    return _SHARE + _FIXED_MS / ms + _UNSURE * sigma
+
+
+def score(predicted: float, measured: float, sigma: float) -> float:
+    """How far off a prediction was, in units of its unsureness."""
+    return abs(log(predicted / measured)) / unsureness(predicted, sigma)
+
+
+def fit_interval(scores: Sequence[float]) -> Interval:
+    """The interval from scores of held-out networks: their conformal quantile; with fewer than nine the largest, stretched, counts."""
+    count = len(scores)
+    if not count:
+        return Interval()
+    ordered = np.sort(np.array(scores, dtype=np.float64))
+    rank = ceil((count + 1) * COVERAGE)
+    if rank <= count:
+        return Interval(float(ordered[rank - 1]), float(count))
+    return Interval(float(max(ordered[-1] * (1 + (_ENOUGH - count) / _ENOUGH), _WITHOUT * (_ENOUGH - count) / _ENOUGH)), float(count))
+
+
+def coverage(scores: Sequence[float]) -> float:
+    """The share of networks that lie in the interval made from all the others."""
+    inside = [own <= fit_interval([*scores[:place], *scores[place + 1 :]]).quantile for place, own in enumerate(scores)]
+    return float(np.mean(inside)) if inside else float("nan")

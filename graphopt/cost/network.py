@@ -1,0 +1,89 @@
+"""From the sum of kernels to a network: isolated kernels find warmer caches, and every launch and every run costs something besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphopt.cost.linear import Floats
+
+_MB = 1e6
+_CACHES_MB = (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0)
+_USUAL_CACHE_MB = 6.0
+_ENOUGH_FOR_CACHE = 20  # networks from which the size of the cache is taken from them and not for granted
+_NOISE = 0.03  # relative, of one network's time
+_OUTLIER = 2.0  # noises beyond which a network weighs less
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of one network: the sum of its kernels' times, how many are launched, and the bytes of its weights."""
+
+    kernels_ms: float
+    launches: float
+    weight_bytes: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it) + run_ms."""
+
+    scale: float = 1.0
+    per_kernel_ms: float = 0.0
+    beyond_ms_per_mb: float = 0.0
+    within_ms_per_mb: float = 0.0
+    run_ms: float = 0.0
+    cache_mb: float = _USUAL_CACHE_MB
+
+    def ms(self, totals: Totals) -> float:
+        """The time of a network, at least a hundredth of the sum of its kernels."""
+        return max(float(_row(totals, self.cache_mb) @ self._vector), totals.kernels_ms / 100)
+
+    @property
+    def _vector(self) -> Floats:
+        return np.array([self.scale, self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms])
+
+
+def _row(totals: Totals, cache_mb: float) -> Floats:
+    weights = totals.weight_bytes / _MB
+    return np.array([totals.kernels_ms, totals.launches, max(0.0, weights - cache_mb), min(weights, cache_mb), 1.0])
+
+
+def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Correction | None = None, alike: bool = True) -> Correction:
+    """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
+
+    Prior standard deviations: 0.1 of the scale; a microsecond, or 2 % of the usual kernel, per launch; 30 us per MB of weights; 30 us, or
+    5 % of the quickest network, per run. A slow device has more of each, hence the shares. Where kernels and networks were not measured
+    `alike` (one by the runtime's profiler, the other by a clock around the call), half of a kernel per launch and half of the quickest
+    network per run would be no surprise.
+    """
+    prior = prior or Correction()
+    if not networks:
+        return prior
+    times = np.array(ms, dtype=np.float64)
+    usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
+    quickest = float(times.min())
+    launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
+    deviations = np.array([0.1, launch, 0.03, 0.03, run])
+    caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
+    found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
+    return min(found, key=lambda pair: pair[1])[0]
+
+
+def _ridge(networks: Sequence[Totals], ms: Floats, prior: Correction, deviations: Floats, cache_mb: float) -> tuple[Correction, float]:
+    """The correction for one size of cache, and what it leaves unexplained."""
+    start = prior._vector
+    rows = np.array([_row(totals, cache_mb) for totals in networks]) / ms[:, None] / _NOISE
+    goal = 1.0 / _NOISE - rows @ start
+    weights = np.ones(len(ms))
+    step = np.zeros(len(start))
+    for _ in range(_ROUNDS):
+        stacked = np.vstack([rows * weights[:, None] * deviations, np.eye(len(start))])
+        step = np.linalg.lstsq(stacked, np.concatenate([goal * weights, np.zeros(len(start))]), rcond=None)[0] * deviations
+        off = np.abs(goal - rows @ step)
+        weights = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(off, 1e-9)))
+    left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step / deviations) ** 2).sum())
+    return replace(Correction(*(start + step).tolist()), cache_mb=cache_mb), left

@@ -1,0 +1,121 @@
+"""The two campaigns: for a model and its variants, and for networks in general."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from graphopt.cost.kernel import Signature
+from graphopt.cost.open_shapes import FixedSizes
+from graphopt.cost.profile.adaptive import Pool, choose
+from graphopt.cost.profile.asked import Source
+from graphopt.cost.profile.campaign import SESSIONS, Campaign, Model, temporary_folder
+from graphopt.cost.profile.networks import FAMILIES, random_network
+from graphopt.cost.profile.plan import wanted, worth_measuring
+from graphopt.cost.target import Target
+from graphopt.errors import RuntimeRefusedError
+from graphopt.ir import Graph
+
+_KERNEL_SHARE = 0.5  # of the time; the rest is for whole networks
+_GENERIC_KERNEL_SHARE = 0.7
+_FIRST_PASS_SHARE = 0.45  # of the time for kernels: the first pass decides how many there are, the others repeat it
+_SECONDS_PER_KERNEL = 0.03
+_LEAST_RUNNING = 2.0  # seconds of a session in which networks run, beside loading them
+_SECONDS_PER_NETWORK = 4.5  # over all sessions
+_FEWEST_NETWORKS, _MOST_NETWORKS = 10, 45
+POOL_PER_FAMILY = 12  # networks of which only kernels are taken
+_ROUNDS = 4  # in which the generic campaign chooses kernels anew
+_GENERIC_PASSES = 2
+
+Converted = Callable[[Graph], Graph]
+
+
+def profile_model(
+    campaign: Campaign,
+    model: tuple[str, Source],
+    variants: Iterable[tuple[str, Graph]],
+    command: str,
+    sizes: FixedSizes | None = None,
+) -> Target:
+    """Measure the kernels of a model, of its variants and of the widths between, and all of these networks whole.
+
+    `variants` are (name, graph); the same names must stand for the same graphs when a campaign goes on. Raises RuntimeRefusedError where
+    ONNX Runtime does not take the model; variants that it does not take are left out.
+    """
+    with temporary_folder() as folder:
+        networks = [campaign.prepare(*model, Path(folder), sizes)]
+        for name, graph in variants:
+            with suppress(RuntimeRefusedError):
+                networks.append(campaign.prepare(name, graph, Path(folder), sizes))
+        shown = [network.kernels for network in networks if network.kernels is not None]
+        kernels = wanted(shown, campaign.record.host.block) if shown else []
+        _alternate(campaign, kernels, networks)
+    return campaign.finish(command, f"kernels of {model[0]}, of {len(networks) - 1} variants and of widths between; float contents made up")
+
+
+def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Sequence[Model]) -> None:
+    """Passes and sessions in turn, so that what disturbs the machine for a while does not fall on all measurements of one thing."""
+    for_kernels = campaign.seconds * _KERNEL_SHARE if kernels else 0.0
+    for_networks = campaign.seconds - for_kernels
+    first = for_kernels * _FIRST_PASS_SHARE
+    affordable = list(kernels[: max(int(first / _SECONDS_PER_KERNEL), 1)])
+    for session in range(SESSIONS):
+        to_come = SESSIONS - session
+        each = max(for_networks / SESSIONS, campaign.loading + _LEAST_RUNNING)
+        share = first if session == 0 else (campaign.left - to_come * each) / to_come
+        campaign.kernel_pass(affordable if session == 0 else _measured(campaign, kernels), session + 1, share)
+        campaign.network_session(networks, session, min(each, campaign.left / to_come))
+
+
+def _measured(campaign: Campaign, kernels: Sequence[Signature]) -> list[Signature]:
+    return [sig for sig in kernels if str(sig) in campaign.record.kernels]
+
+
+def profile_generic(campaign: Campaign, command: str, seed: int = 0, converted: Converted = lambda graph: graph) -> Target:
+    """Measure kernels of random networks of many families, more of them where predictions are worst, and some of the networks whole.
+
+    `converted` gives the networks another precision. Same seed, same networks.
+    """
+    rng = np.random.default_rng(seed)
+    count = int(np.clip(campaign.seconds / _SECONDS_PER_NETWORK / 3.5, _FEWEST_NETWORKS, _MOST_NETWORKS))
+    families = list(FAMILIES)
+    with temporary_folder() as folder:
+        whole = [
+            _random(campaign, families[i % len(families)], seed * 1000 + i // len(families), Path(folder), converted) for i in range(count)
+        ]
+        networks = [model for model in whole if model is not None]
+        pool: Counter[Signature] = Counter()
+        for i in range(POOL_PER_FAMILY * len(families)):
+            with temporary_folder() as inner:
+                found = _random(campaign, families[i % len(families)], seed * 1000 + 500 + i // len(families), Path(inner), converted)
+            pool.update(found.kernels if found is not None and found.kernels is not None else {})
+        _rounds(campaign, networks, pool, rng)
+    return campaign.finish(command, f"kernels of random networks of {len(families)} families, and {len(networks)} of these networks whole")
+
+
+def _random(campaign: Campaign, family: str, seed: int, folder: Path, converted: Converted) -> Model | None:
+    """A random network; None for one that ONNX Runtime does not take in this precision."""
+    with suppress(RuntimeRefusedError):
+        return campaign.prepare(f"{family}-{seed}", converted(Graph.from_proto(random_network(family, seed))), folder)
+    return None
+
+
+def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signature], rng: np.random.Generator) -> None:
+    block = campaign.record.host.block
+    for_kernels = campaign.seconds * _GENERIC_KERNEL_SHARE
+    each = for_kernels / (_ROUNDS * _GENERIC_PASSES)
+    candidates = Pool({sig: count for sig, count in pool.items() if worth_measuring(sig, block)}, block)
+    for turn in range(_ROUNDS):
+        measured = {kernel.signature: kernel.ms for kernel in campaign.record.measured_kernels()}
+        number = max(int(each / _SECONDS_PER_KERNEL), 1)
+        fresh = choose(candidates, measured, frozenset(campaign.record.skipped), number, rng)
+        campaign.kernel_pass(list(measured), _GENERIC_PASSES, each)
+        campaign.kernel_pass(fresh, 1, each)
+        if turn < SESSIONS:
+            campaign.network_session(networks, turn, campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / SESSIONS)
+    known = [kernel.signature for kernel in campaign.record.measured_kernels()]
+    campaign.kernel_pass(known, _GENERIC_PASSES, campaign.left)

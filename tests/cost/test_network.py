@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphopt.cost.network import Correction, Totals, fit_correction
+
+RNG = np.random.default_rng(0)
+TOTALS = [
+    Totals(float(ms), float(n), float(w))
+    for ms, n, w in zip(RNG.uniform(1, 40, 60), RNG.integers(10, 200, 60), RNG.uniform(1e6, 6e7, 60), strict=True)
+]
+TRUTH = Correction(1.05, 0.0005, 0.025, 0.004, 0.03, 6.0)
+
+
+def test_the_correction_is_found() -> None:
+    found = fit_correction(TOTALS, [TRUTH.ms(totals) for totals in TOTALS])
+    off = [found.ms(totals) / TRUTH.ms(totals) - 1 for totals in TOTALS]
+    assert np.abs(off).mean() < 0.003
+
+
+def test_no_network_no_correction() -> None:
+    assert fit_correction([], []) == Correction()
+    assert Correction().ms(Totals(3.0, 10, 1e6)) == 3.0
+
+
+def test_few_networks_stay_near_the_prior() -> None:
+    found = fit_correction(TOTALS[:1], [TOTALS[0].kernels_ms * 1.5])
+    assert 1.0 < found.scale < 1.5
+    assert found.scale > fit_correction(TOTALS[:1], [TOTALS[0].kernels_ms * 1.01]).scale
+
+
+def test_one_network_far_off_does_not_spoil_the_others() -> None:
+    times = [TRUTH.ms(totals) for totals in TOTALS[:20]]
+    times[3] *= 3
+    found = fit_correction(TOTALS[:20], times)
+    off = sorted(abs(found.ms(totals) / TRUTH.ms(totals) - 1) for totals in TOTALS)
+    assert np.median(off) < 0.05
+
+
+def test_a_large_cost_of_a_run_is_only_believed_where_kernels_were_measured_otherwise() -> None:
+    times = [totals.kernels_ms + 2.0 for totals in TOTALS[:12]]
+    assert fit_correction(TOTALS[:12], times, alike=False).run_ms > fit_correction(TOTALS[:12], times).run_ms
+    assert fit_correction(TOTALS[:12], times, alike=False).run_ms == pytest.approx(2.0, rel=0.3)
