@@ -21,6 +21,7 @@ def test_data_files_are_found_where_the_package_is_installed() -> None:
     package = importlib.resources.files("graphopt")
     assert package.joinpath("py.typed").is_file()
     assert importlib.resources.files("graphopt.report").joinpath("schema.json").is_file()
+    assert importlib.resources.files("graphopt.supernet").joinpath("config.schema.json").is_file()
     assert importlib.resources.files("graphopt.hw_models").joinpath("README.md").is_file()
 
 

@@ -2,7 +2,8 @@
 
 Every member that is a weight (two axes or more) counts: what produces a channel and what reads it. Each member's slices are measured per
 element and divided by the member's mean, so that members of different scale and size compare; the unit's score is the mean over members.
-`l1`: Li et al., Pruning Filters for Efficient ConvNets, 2017; `l2` likewise with the Euclidean norm.
+`l1`: Li et al., Pruning Filters for Efficient ConvNets, 2017; `l2` likewise with the Euclidean norm. The others are described in files of their
+own; `bn-scale` measures by `l2` where a group has no BatchNormalization.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from graphopt.channels.groups import ChannelGroup, Member, shape_of
+from graphopt.channels.criteria_scale import above_median, scales
+from graphopt.channels.criteria_similarity import mean_distance, to_geometric_median, unlikeness
+from graphopt.channels.groups import ChannelGroup, Member
+from graphopt.channels.slices import Scores, contents_of, mean_over_weights, normalised, weights
 from graphopt.ir import Tensor
-
-Scores = npt.NDArray[np.float64]
 
 # By tensor, power and axis. Most weights are members of two groups, one per axis, and reading one costs as much as summing it.
 _known_sums: WeakKeyDictionary[Tensor, dict[int, dict[int, Scores]]] = WeakKeyDictionary()
@@ -30,8 +32,7 @@ def score(group: ChannelGroup, criterion: str, rng: np.random.Generator) -> Scor
 
 def _by_norm(power: int) -> Callable[[ChannelGroup, np.random.Generator], Scores]:
     def scores(group: ChannelGroup, rng: np.random.Generator) -> Scores:
-        weights = [member for member in group.members if _rank(member) >= 2] or list(group.members)
-        return np.asarray(np.mean([_normalised(_norms(member, power)) for member in weights], axis=0), np.float64)
+        return np.asarray(np.mean([normalised(_norms(member, power)) for member in weights(group)], axis=0), np.float64)
 
     return scores
 
@@ -40,24 +41,12 @@ def _random(group: ChannelGroup, rng: np.random.Generator) -> Scores:
     return rng.random(group.size)
 
 
-def _rank(member: Member) -> int:
-    return len(shape_of(member.value))
-
-
-def _contents(member: Member) -> npt.NDArray[Any]:
-    graph = member.value.graph
-    assert graph is not None
-    contents = graph.constant(member.value)
-    assert contents is not None
-    return contents
-
-
 def _norms(member: Member, power: int) -> Scores:
     """The norm of each unit's slices, 1-norm or 2-norm."""
     tensor = member.value.tensor
     known = {} if tensor is None else _known_sums.setdefault(tensor, {}).setdefault(power, {})
     if member.axis not in known:
-        known |= _sums(_contents(member), power, member.axis)
+        known |= _sums(contents_of(member), power, member.axis)
     return np.asarray(known[member.axis][member.indices].sum(axis=1) ** (1 / power), np.float64)
 
 
@@ -77,9 +66,18 @@ def _sums(contents: npt.NDArray[Any], power: int, axis: int) -> dict[int, Scores
     return found
 
 
-def _normalised(norms: Scores) -> Scores:
-    mean = norms.mean()
-    return norms / mean if mean > 0 else np.ones_like(norms)
+def _bn_scale(group: ChannelGroup, rng: np.random.Generator) -> Scores:
+    found = scales(group)
+    return CRITERIA["l2"](group, rng) if found is None else found
 
 
-CRITERIA: dict[str, Callable[[ChannelGroup, np.random.Generator], Scores]] = {"l1": _by_norm(1), "l2": _by_norm(2), "random": _random}
+CRITERIA: dict[str, Callable[[ChannelGroup, np.random.Generator], Scores]] = {
+    "l1": _by_norm(1),
+    "l2": _by_norm(2),
+    "random": _random,
+    "bn-scale": _bn_scale,
+    "fpgm": mean_over_weights(to_geometric_median),
+    "cosine": mean_over_weights(unlikeness),
+    "redundancy": mean_over_weights(mean_distance),
+    "threshold": mean_over_weights(above_median),
+}

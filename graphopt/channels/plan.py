@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from graphopt.channels.criteria import Scores
 from graphopt.channels.groups import ChannelGroup
+from graphopt.channels.slices import Scores
 
 
 def step(group: ChannelGroup, align: int) -> int:

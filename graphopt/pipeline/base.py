@@ -15,6 +15,7 @@ from graphopt.pipeline.kinds import MisfitError
 from graphopt.pipeline.parameters import misfit_message, parameters_of
 
 if TYPE_CHECKING:
+    from graphopt.cost.predictor import Predictor
     from graphopt.ir import Graph
     from graphopt.pipeline.instruments import Instrument
 
@@ -45,11 +46,18 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Context:
-    """What a pass may know beside the graph: `data` are calibration arrays by input name, `seed` decides all that is random."""
+    """What a pass may know beside the graph: `data` are calibration arrays by input name, `seed` decides all that is random.
+
+    `original` is the model as it was before any pass, not to be changed, and `history` what the passes since then answered, in order.
+    `predictor` predicts latencies on the target that the model is made for, None where none was named.
+    """
 
     seed: int = 0
     data: Mapping[str, np.ndarray[Any, Any]] | None = None
     instruments: tuple[Instrument, ...] = ()
+    original: Graph | None = None
+    history: tuple[PassResult, ...] = ()
+    predictor: Predictor | None = None
 
     def rng(self) -> np.random.Generator:
         """A fresh generator: what a pass draws does not depend on the passes before it."""

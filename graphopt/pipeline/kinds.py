@@ -1,7 +1,8 @@
 """The kinds of value that a parameter may have: how each is checked, written as text, and read from a syntax tree.
 
-`kind_of(hint, limits)` makes one from a type annotation: bool, int, float, str, `X | None`, `tuple[X, ...]`, `tuple[X, X]` and
-`Mapping[str, X]`. A value that does not fit raises MisfitError, which `Pass` and `parse_pipeline` turn into a PassParameterError.
+`kind_of(hint, limits)` makes one from a type annotation: bool, int, float, str, `X | None`, `tuple[X, ...]`, `tuple[X, X]`,
+`Mapping[str, X]`, and `X | Literal["word", ...]` for a number or one of some words. A value that does not fit raises MisfitError, which
+`Pass` and `parse_pipeline` turn into a PassParameterError.
 """
 
 from __future__ import annotations
@@ -147,6 +148,41 @@ class Maybe(Kind):
 
 
 @dataclass(frozen=True)
+class OrWord(Kind):
+    """A scalar, or one of some words, written as they are."""
+
+    item: Scalar
+    words: tuple[str, ...]
+
+    @property
+    def type_words(self) -> str:
+        return " or ".join((self.item.type_words, *self.words))
+
+    @property
+    def needed(self) -> str:
+        return f"{self.item.needed}, or {' or '.join(self.words)}"
+
+    def check(self, value: object) -> object:
+        if isinstance(value, str) and value in self.words:
+            return str(value)
+        try:
+            return self.item.check(value)
+        except MisfitError:
+            raise MisfitError(self.needed, value) from None
+
+    def text(self, value: typing.Any) -> str:
+        return write_word(value) if isinstance(value, str) else self.item.text(value)
+
+    def read(self, tree: Tree) -> object:
+        if isinstance(tree, Word) and tree.text in self.words:
+            return tree.text
+        try:
+            return self.item.read(tree)
+        except MisfitError:
+            raise MisfitError(self.needed, None, tree) from None
+
+
+@dataclass(frozen=True)
 class Many(Kind):
     """A tuple of one kind, of any length or of exactly `length`; written `[a,b]`."""
 
@@ -210,13 +246,17 @@ def kind_of(hint: typing.Any, limits: Limits) -> Kind:
         return Scalar(hint, limits)
     if origin in (typing.Union, types.UnionType) and len(arguments) == 2 and types.NoneType in arguments:
         return Maybe(kind_of(arguments[arguments[0] is types.NoneType], limits))
+    if origin in (typing.Union, types.UnionType) and len(arguments) == 2 and typing.get_origin(arguments[1]) is typing.Literal:
+        item, words = kind_of(arguments[0], limits), typing.get_args(arguments[1])
+        if isinstance(item, Scalar) and item.type is not str and all(isinstance(word, str) for word in words):
+            return OrWord(item, words)
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return Many(kind_of(arguments[0], limits), None)
     if origin is tuple and arguments and len(set(arguments)) == 1:
         return Many(kind_of(arguments[0], limits), len(arguments))
     if origin is collections.abc.Mapping and arguments[0] is str:
         return Table(kind_of(arguments[1], limits))
-    raise TypeError(f"a parameter is bool, int, float, str, X | None, tuple[X, ...] or Mapping[str, X], not {hint}")
+    raise TypeError(f"a parameter is bool, int, float, str, X | None, X | Literal[...], tuple[X, ...] or Mapping[str, X], not {hint}")
 
 
 def _fit(wanted: type, value: object) -> object:

@@ -30,7 +30,7 @@ class StepRecord:
 def run_pipeline(
     graph: Graph, pipeline: Pipeline, context: Context | None = None, instruments: Sequence[Instrument] = ()
 ) -> list[StepRecord]:
-    """Apply each pass to `graph`, in place and in order.
+    """Apply each pass to `graph`, in place and in order; each finds the results of those before it at the end of `context.history`.
 
     A pass that fails leaves the graph half changed. Its GraphoptError passes through; any other exception is a defect and becomes a
     DefectError, or a PluginError if the pass is not one of graphopt's own.
@@ -44,6 +44,7 @@ def run_pipeline(
             instrument.before_pass(pass_, graph)
         started = time.perf_counter()
         result = _apply(pass_, graph, context)
+        context = replace(context, history=(*context.history, result))
         records.append(StepRecord(str(pass_), time.perf_counter() - started, result))
         for instrument in reversed(instruments):
             instrument.after_pass(pass_, graph, result)

@@ -12,9 +12,10 @@ import graphopt.ir as ir
 from graphopt.channels import analyse
 from graphopt.errors import PassParameterError
 from graphopt.passes.prune_channels import PruneChannels
-from graphopt.pipeline import Context, Instrument, PassResult
+from graphopt.pipeline import Context, Instrument, PassResult, Registry, parse_pipeline
 from tests.channels.build import Build
 from tests.channels.masked import contents, masked_copy, random_feeds, relative_error, run
+from tests.cost.staircase import BLOCK, predictor, residual
 
 
 def network(widths: tuple[int, ...] = (16, 24), seed: int = 0) -> ir.Graph:
@@ -158,6 +159,51 @@ def test_nothing_to_remove_is_no_change() -> None:
 def test_the_summary_counts() -> None:
     result = prune(network())
     assert result.summary == {"groups": 2, "units_removed": 16, "units": 40}
+
+
+# ---- align=target
+
+
+@pytest.mark.parametrize(("ratio", "inner"), [(0.1, 80), (0.2, 64), (0.3, 64), (0.4, 48), (0.55, 48), (0.95, 16)])
+def test_widths_are_those_worth_having_on_the_target(ratio: float, inner: int) -> None:
+    """Channels that cost nothing are given back: from what the ratio leaves up to the next whole block."""
+    graph = residual()
+    before = predictor().predict(graph).ms
+    result = PruneChannels(ratio=ratio, align="target").apply(graph, Context(predictor=predictor()))
+    assert sizes(graph)[3] == inner
+    assert all(size % BLOCK == 0 for size in sizes(graph))
+    if result.changed:
+        assert predictor().predict(graph).ms < before
+
+
+def test_a_cut_that_wins_nothing_is_refused() -> None:
+    graph = residual()
+    result = PruneChannels(ratio=0.1, align="target").apply(graph, Context(predictor=predictor()))
+    assert not result.changed
+    assert [skip.why for skip in result.skipped if skip.where == "w6:0"] == [
+        "no width that keeps as many units as wanted is predicted to be faster"
+    ]
+
+
+def test_what_is_to_be_kept_is_kept_on_a_target_too() -> None:
+    graph = residual()
+    prune_to = PruneChannels(ratio=0.5, align="target", keep={"w6:0": (1, 2, 3)})
+    assert prune_to.apply(graph, Context(predictor=predictor())).kept["w6"]["0"] == [1, 2, 3]
+
+
+def test_align_target_needs_a_target() -> None:
+    with pytest.raises(PassParameterError, match="align=target needs to know the target; name it with --target"):
+        prune(residual(), align="target")
+
+
+def test_align_is_a_number_or_target() -> None:
+    registry = Registry.installed()
+    for text in ("prune-channels{align=target}", "prune-channels{align=4}"):
+        assert str(parse_pipeline(text, registry)) == text
+    with pytest.raises(PassParameterError, match="expected a whole number, at least 1, or target; got"):
+        parse_pipeline("prune-channels{align=tarzan}", registry)
+    with pytest.raises(PassParameterError, match="or target"):
+        PruneChannels(align=0)
 
 
 # ---- random

@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -225,3 +225,12 @@ def test_a_rewrite_is_permitted_only_if_every_instrument_permits_it() -> None:
     assert context.permit("there")
     assert not context.permit("here")
     assert Context().permit("here")
+
+
+def test_a_number_or_one_of_some_words() -> None:
+    cls = _declares(int | Literal["auto", "off"], parameter(4, minimum=1))
+    (declared,) = parameters_of(cls)
+    assert declared.kind.type_words == "int or auto or off"
+    assert [str(cls(value)) for value in (4, 6, "auto")] == ["wrong", "wrong{value=6}", "wrong{value=auto}"]  # type: ignore[call-arg]
+    with pytest.raises(PassParameterError, match="expected a whole number, at least 1, or auto or off; got 'on'"):
+        cls("on")  # type: ignore[call-arg]

@@ -1,0 +1,50 @@
+"""Layers as matrices: what passes that approximate or repair them without training share."""
+
+from graphopt.repair.clusters import divide
+from graphopt.repair.decoupled import decouple, decoupled_macs
+from graphopt.repair.forms import Factors, Form, Kernel, Ranks, Stage, forms
+from graphopt.repair.frontier import Walk
+from graphopt.repair.importance import DATA_CRITERIA, data_scores
+from graphopt.repair.layers import ConvLayer, GemmLayer, Layer, MatMulLayer, NoLayer, add_constant, layer_of, set_constant
+from graphopt.repair.lowrank import cost, improved
+from graphopt.repair.match import Goal, Match, NoMatch
+from graphopt.repair.moments import Moments, input_moments
+from graphopt.repair.records import Kept
+from graphopt.repair.solve import output_errors, restate, solution
+from graphopt.repair.stream import Stream, calibration
+
+__all__ = [
+    "DATA_CRITERIA",
+    "ConvLayer",
+    "Factors",
+    "Form",
+    "GemmLayer",
+    "Goal",
+    "Kept",
+    "Kernel",
+    "Layer",
+    "MatMulLayer",
+    "Match",
+    "Moments",
+    "NoLayer",
+    "NoMatch",
+    "Ranks",
+    "Stage",
+    "Stream",
+    "Walk",
+    "add_constant",
+    "calibration",
+    "cost",
+    "data_scores",
+    "decouple",
+    "decoupled_macs",
+    "divide",
+    "forms",
+    "improved",
+    "input_moments",
+    "layer_of",
+    "output_errors",
+    "restate",
+    "set_constant",
+    "solution",
+]

@@ -1,0 +1,114 @@
+"""Least squares from sums that are gathered run by run: what to add to a layer's weight and bias so that its outputs come closer to others.
+
+The unknowns are a change of the weight and of the bias, so that a ridge draws towards the layer as it is. It is chosen by a part of the
+samples that the solution has not seen; "no change at all" is among the choices. He et al., Channel Pruning for Accelerating Very Deep Neural
+Networks, 2017; Luo et al., ThiNet, 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+Array = npt.NDArray[Any]
+
+_RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the inputs' mean variance
+_SINGLE = 1024  # layers with more inputs are summed up and solved in single precision
+_FIRST_SINGLE = 2  # how many of the smallest ridges that leaves out: they would drown in rounding
+_ROUNDING = {False: 1e-10, True: 1e-6}  # of the inputs' mean square, in double and in single precision
+HELD_OUT = 5  # every fifth sample
+
+
+class Sums:
+    """Sums over rows x [groups, ins] and what is missing in the outputs, r [groups, outs]."""
+
+    def __init__(self, groups: int, outs: int, ins: int) -> None:
+        self.single = ins > _SINGLE
+        dtype: Any = np.float32 if self.single else np.float64
+        self.xx: Array
+        self.xx, self.rx = np.zeros((groups, ins, ins), dtype), np.zeros((groups, outs, ins))
+        self.x, self.r, self.rr = np.zeros((groups, ins)), np.zeros((groups, outs)), 0.0
+        self.count = 0
+
+    def add(self, rows: Array, missing: Array) -> None:
+        """Rows [n, groups, ins], and [n, groups, outs]."""
+        x, r = (array.astype(self.xx.dtype).transpose(1, 0, 2) for array in (rows, missing))
+        self.xx += x.swapaxes(1, 2) @ x
+        self.rx += r.swapaxes(1, 2) @ x
+        self.x += x.sum(axis=1, dtype=np.float64)
+        self.r += r.sum(axis=1, dtype=np.float64)
+        self.rr += float(np.square(r, dtype=np.float64).sum())
+        self.count += rows.shape[0]
+
+    def absorb(self, other: Sums) -> None:
+        """Add the sums over other rows."""
+        for name in ("xx", "rx", "x", "r"):
+            mine = getattr(self, name)
+            mine += getattr(other, name)
+        self.rr, self.count = self.rr + other.rr, self.count + other.count
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to add to a matrix [groups, outs, ins] and its bias [groups, outs]; the mean squared error per row of the part held out."""
+
+    matrix: Array
+    bias: Array
+    before: float
+    after: float
+
+
+def solve(fit: Sums, held: Sums, intercept: bool) -> Change | None:
+    """The change that is best for both parts, its ridge chosen by `held`; None where no change is best. The sums are used up."""
+    before = held.rr / max(held.count, 1)
+    choices = _RIDGES[_FIRST_SINGLE if fit.single else 0 :]
+    errors = {ridge: error for ridge in choices if (found := _solution(fit, ridge, intercept)) and (error := _error(held, *found)) < before}
+    if not errors:
+        return None
+    best = min(errors, key=lambda ridge: errors[ridge])
+    after = errors[best]
+    fit.absorb(held)
+    found = _solution(fit, best, intercept)
+    return None if found is None else Change(*found, before, after)
+
+
+def _solution(sums: Sums, ridge: float, intercept: bool) -> tuple[Array, Array] | None:
+    """The change of matrix and bias for one ridge; None where the system cannot be solved."""
+    count = max(sums.count, 1)
+    mean_x, mean_r = (sums.x / count, sums.r / count) if intercept else (np.zeros_like(sums.x), np.zeros_like(sums.r))
+    system = sums.xx / count
+    system -= (mean_x[:, :, np.newaxis] * mean_x[:, np.newaxis, :]).astype(system.dtype)
+    across = (sums.rx / count - mean_r[:, :, np.newaxis] * mean_x[:, np.newaxis, :]).astype(system.dtype)
+    diagonal = np.einsum("gii->gi", system)  # a view that can be written to
+    # What rounding leaves of the variance of inputs that do not vary must not count as variance.
+    raw = np.einsum("gii->gi", sums.xx).mean(axis=1, keepdims=True) / count
+    least = _ROUNDING[sums.single] * raw
+    diagonal += np.where(raw > 0, np.maximum(ridge * diagonal.mean(axis=1, keepdims=True), least), 1).astype(system.dtype)
+    try:
+        matrix = _symmetric_solve(system, across)
+    except (np.linalg.LinAlgError, linalg.LinAlgError):
+        return None
+    if not np.isfinite(matrix).all():
+        return None
+    return matrix, mean_r - np.einsum("goi,gi->go", matrix, mean_x)
+
+
+def _symmetric_solve(system: Array, across: Array) -> Array:
+    """across @ system⁻¹, for each group."""
+    if len(system) > 1:
+        return np.linalg.solve(system, across.swapaxes(1, 2)).swapaxes(1, 2)
+    factor = linalg.cho_factor(system[0].T, lower=True, overwrite_a=True, check_finite=False)
+    return np.asarray(linalg.cho_solve(factor, across[0].T, check_finite=False).T[np.newaxis], np.float64)
+
+
+def _error(sums: Sums, matrix: Array, bias: Array) -> float:
+    """Mean of |r - matrix @ x - bias|² over the rows."""
+    weighted = matrix.astype(sums.xx.dtype) @ sums.xx
+    total = sums.rr + float((weighted * matrix).sum(dtype=np.float64)) - 2 * float((sums.rx * matrix).sum())
+    total += sums.count * float(np.square(bias).sum()) - 2 * float((bias * sums.r).sum())
+    total += 2 * float((bias * np.einsum("goi,gi->go", matrix, sums.x)).sum())
+    return total / max(sums.count, 1)

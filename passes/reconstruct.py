@@ -1,0 +1,111 @@
+"""Repairs a compressed model without labels or gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import networkx as nx
+
+from graphopt.errors import DataError, UnsupportedError
+from graphopt.ir import Graph, Node, inline_functions
+from graphopt.pipeline import Context, Pass, PassResult, parameter
+from graphopt.quality import Data
+from graphopt.repair import Kept, Match, NoMatch, Walk, calibration, output_errors, restate, set_constant, solution
+
+from ._families import Family, Selection
+from ._stages import shift_bias
+
+_CHECKED = 256  # samples on which the outputs are compared in the end
+
+
+@dataclass(frozen=True)
+class Reconstruct(Pass):
+    """Solve least squares for the weights of layers that lost inputs or were approximated, so that they match the original's outputs.
+
+    Layers are taken in order, each with the inputs that it has in the compressed model. BatchNormalization after them gets the statistics
+    of its new inputs. Needs calibration data. If the model's outputs do not come closer to the original's, nothing is changed.
+    """
+
+    name: ClassVar[str] = "reconstruct"
+
+    layers: tuple[str, ...] = parameter((), help="only these nodes, outputs or weights, by name or glob")
+    ignore: tuple[str, ...] = parameter((), help="nodes, outputs or weights to leave alone, by name or glob")
+    everything: bool = parameter(False, help="also layers that only have other layers' errors before them")
+    statistics: bool = parameter(True, help="also estimate the statistics of BatchNormalization anew")
+
+    def apply(self, graph: Graph, context: Context) -> PassResult:
+        if context.original is None:
+            raise UnsupportedError(f"{self.name} compares with the original model, and there is none; run it as a part of a pipeline")
+        if context.data is None:
+            raise DataError(f"{self.name} needs calibration data (--data, or data= in Python)")
+        original = inline_functions(context.original)
+        repaired = inline_functions(graph).copy()
+        match = Match(original, repaired, Kept(result.kept for result in context.history))
+        data = calibration(repaired, context.data)
+        selection = Selection(self.name, self.layers, self.ignore)
+        families = {family.layers[0].node: family for family in self._families(match, selection)}
+        dirty = {node for family in families.values() for layer in family.layers for node in nx.descendants(repaired.nx, layer.node)}
+        walks = Walk(repaired, data), Walk(original, calibration(original, context.data))
+        layers = norms = 0
+        try:
+            for node in repaired.nodes:
+                if node in families:
+                    layers += self._repair(families[node], match, walks, context, selection)
+                elif self.statistics and node in dirty and node.op_type == "BatchNormalization":
+                    norms += self._restate(node, match, walks, context)
+        finally:
+            for walk in walks:
+                walk.close()
+        summary: dict[str, int | float | str] = {"layers": layers, "statistics": norms}
+        if not layers and not norms:
+            return PassResult(False, summary, skipped=tuple(selection.skipped))
+        before, after = output_errors(original, [graph, repaired], _some(data))
+        summary |= {"output_error_before": round(before, 6), "output_error": round(min(before, after), 6)}
+        if after >= before:
+            return PassResult(False, summary | {"layers": 0, "statistics": 0, "taken_back": layers}, skipped=tuple(selection.skipped))
+        graph.become(repaired)
+        return PassResult(True, summary, skipped=tuple(selection.skipped))
+
+    def _families(self, match: Match, selection: Selection) -> list[Family]:
+        """The layers that need repair."""
+        found = []
+        for family in selection.families(match.graph):
+            if family.graph is not match.graph:
+                selection.skip_all(family, "it lies in a subgraph")
+            elif not self.everything and not self.layers and not any(match.changed(layer) for layer in family.layers):
+                continue
+            else:
+                found.append(family)
+        return found
+
+    def _repair(self, family: Family, match: Match, walks: tuple[Walk, Walk], context: Context, selection: Selection) -> int:
+        try:
+            goals = [match.goal(layer) for layer in family.layers]
+        except NoMatch as obstacle:
+            selection.skip_all(family, str(obstacle))
+            return 0
+        change = solution(family.graph, list(zip(family.layers, goals, strict=True)), walks, context.seed)
+        if change is None:
+            selection.skip_all(family, "no change brings it closer to the original on the samples held out")
+            return 0
+        if not context.permit(f"reconstruct {family.label}"):
+            return 0
+        uses = [(layer.node, layer.slot) for layer in family.layers]
+        first = family.layers[0]
+        for layer in family.layers:
+            if layer.bias(family.graph) is not None and len(family.layers) == 1:
+                shift_bias(family.graph, layer, change.bias)
+        set_constant(family.graph, uses, first.stored(first.matrix + change.matrix), family.weight.name)
+        return len(family.layers)
+
+    def _restate(self, node: Node, match: Match, walks: tuple[Walk, Walk], context: Context) -> int:
+        found = match.normalization(node)
+        if found is None or node.attributes.get("training_mode", 0) or not context.permit(f"estimate the statistics of {node.label}"):
+            return 0
+        restate(match.graph, node, *found, walks)
+        return 1
+
+
+def _some(data: Data) -> Data:
+    return data.first(_CHECKED)
