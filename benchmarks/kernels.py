@@ -184,7 +184,8 @@ class Truth:
     def _idle(self, node: Node) -> bool:
         """Whether the node leaves a value as it is, so that both sides drop it: times one, plus nothing."""
         nothing = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}.get(node.op_type)
-        contents = [self.graph.constant(value) for value in node.inputs]
+        operands = node.inputs[1:] if node.op_type in ("Div", "Sub") else node.inputs
+        contents = [self.graph.constant(value) for value in operands]
         return nothing is not None and any(array is not None and array.size == 1 and array.item() == nothing for array in contents)
 
     def _region(self, values: list[Value], edges: set[Value]) -> set[str]:

@@ -35,8 +35,8 @@ from graphopt.cost.profile.clock import timing
 from graphopt.cost.target import Target
 from graphopt.ir import Graph
 
-HELD_OUT = 700_000  # first seed of the networks that are predicted; profiles use small seeds
-UNSEEN = 900_000  # likewise of the variants
+HELD_OUT = 800_000  # first seed of the networks that are predicted; profiles use small seeds
+UNSEEN = 950_000  # likewise of the variants
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def measure(folder: Path, graphs: Mapping[str, Graph], sessions: int) -> dict[st
         missing = [name for name in graphs if name not in record.networks or len(record.networks[name].sessions) < sessions]
         models = [campaign.prepare(name, graphs[name], Path(place)) for name in missing]
         for session in range(sessions):
-            campaign.network_session(models, session, 0.35 * len(models))
+            campaign.network_session(models, session, 0.5 * len(models))
             print(f"  session {session + 1} of {sessions} over {len(models)} networks", file=sys.stderr)
     return {name: truth_of(record, name) for name in graphs}
 

@@ -66,7 +66,7 @@ def predict(model: Path, target: str, shape: tuple[str, ...], method: Any, html:
 def latency_words(prediction: Prediction) -> str:
     """Such as `7.80 ms ± 0.41 (90 %)`."""
     wide = max(prediction.high_ms - prediction.ms, prediction.ms - prediction.low_ms)
-    return f"{milliseconds(prediction.ms)} ± {milliseconds(wide).removesuffix(' ms')} (90 %)"
+    return f"{milliseconds(prediction.ms)} ± {wide:{'.2g' if wide < 100 else ',.0f'}} (90 %)"
 
 
 def _print(prediction: Prediction, model: Path, top: int | None) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Arrays of dtype object that hold ints, names of dimensions, and None.
 Partial = npt.NDArray[np.object_]
-_INTEGERS: dict[int, int] = {
+INTEGERS: dict[int, int] = {
     TensorProto.INT64: 63,
     TensorProto.INT32: 31,
     TensorProto.BOOL: 1,
@@ -61,7 +61,7 @@ class IntegerEvaluator:
             return  # a model that is wrong here is reported by the checker or the runtime, not by an estimate of ours
         known = self.types.get(output)
         elem_type = TensorProto.INT64 if known is None else known.elem_type
-        if result is not None and result.size <= _LARGEST and elem_type in _INTEGERS and _fits(result, elem_type):
+        if result is not None and result.size <= _LARGEST and elem_type in INTEGERS and fits(result, elem_type):
             self.partial[output] = result
 
 
@@ -83,9 +83,9 @@ def known_integers(graph: Graph, types: Mapping[Value, TensorType]) -> dict[Valu
     return result
 
 
-def _fits(contents: Partial, elem_type: int) -> bool:
+def fits(contents: Partial, elem_type: int) -> bool:
     """Whether no element leaves the range of its type, where runtimes differ."""
-    limit = 1 << _INTEGERS[elem_type]
+    limit = 1 << INTEGERS[elem_type]
     return all(-limit <= element < limit for element in contents.reshape(-1).tolist() if isinstance(element, int))
 
 
@@ -96,9 +96,9 @@ def is_known(contents: Partial) -> bool:
 
 def _small_integer(value: Value, types: Mapping[Value, TensorType]) -> bool:
     if value.tensor is not None:
-        return value.tensor.elem_type in _INTEGERS and value.tensor.size <= _LARGEST
+        return value.tensor.elem_type in INTEGERS and value.tensor.size <= _LARGEST
     known = types.get(value)
-    return known is not None and known.elem_type in _INTEGERS and known.static is not None and math.prod(known.static) <= _LARGEST
+    return known is not None and known.elem_type in INTEGERS and known.static is not None and math.prod(known.static) <= _LARGEST
 
 
 # ---- rules: (node, inputs, types) -> the first output, or None
@@ -144,7 +144,7 @@ def _same(node: Node, inputs: list[Partial | None], types: Mapping[Value, Tensor
 
 
 def _cast(node: Node, inputs: list[Partial | None], types: Mapping[Value, TensorType]) -> Partial | None:
-    if inputs[0] is None or node.attributes["to"] not in _INTEGERS:
+    if inputs[0] is None or node.attributes["to"] not in INTEGERS:
         return None
     if node.attributes["to"] == TensorProto.BOOL:
         return _each(lambda a: int(bool(a)), inputs[0])
@@ -238,7 +238,7 @@ def _constant_of_shape(node: Node, inputs: list[Partial | None], types: Mapping[
     if shape is None or not is_known(shape) or math.prod(int(i) for i in shape) > _LARGEST:
         return None
     value = node.attributes.get("value")
-    if value is None or value.elem_type not in _INTEGERS:
+    if value is None or value.elem_type not in INTEGERS:
         return None
     return np.full(tuple(int(i) for i in shape), int(value.numpy().reshape(-1)[0]), dtype=object)
 

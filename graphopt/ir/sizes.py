@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from graphopt.ir.arithmetic import Array, evaluate
 from graphopt.ir.constants import constant
-from graphopt.ir.integers import IntegerEvaluator, is_known
+from graphopt.ir.integers import INTEGERS, IntegerEvaluator, fits, is_known
 from graphopt.ir.node import Node, Value
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class SizeEvaluator(IntegerEvaluator):
             return
         if makes_floats:
             self.floats[output] = result
-        elif result.dtype.kind in "ib":
-            self.partial[output] = result.astype(np.int64).astype(object)
+        elif known.elem_type in INTEGERS and fits(whole := result.astype(np.int64).astype(object), known.elem_type):
+            self.partial[output] = whole
 
     def _float(self, value: Value, known: TensorType) -> Array | None:
         if value not in self.floats and (value.producer is None or value.producer.op_type == "Constant"):

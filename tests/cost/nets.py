@@ -30,10 +30,11 @@ class Net:
         self.weights.append(numpy_helper.from_array((self.rng.random(shape) + 0.5).astype(np.float32), name))
         return name
 
-    def number(self, value: float | Sequence[int]) -> str:
+    def number(self, value: float | Sequence[float]) -> str:
+        """A constant: of whole numbers int64, else float32."""
         name = f"w{len(self.weights)}"
-        kind = np.float32 if isinstance(value, float) else np.int64
-        self.weights.append(numpy_helper.from_array(np.asarray(value, kind), name))
+        array = np.asarray(value)
+        self.weights.append(numpy_helper.from_array(array.astype(np.float32 if array.dtype.kind == "f" else np.int64), name))
         return name
 
     def add(self, op_type: str, *more: str, data: str | None = None, **attributes: object) -> str:

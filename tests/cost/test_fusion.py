@@ -210,6 +210,116 @@ def test_equal_nodes_run_once() -> None:
     assert_as_the_runtime(net.graph())
 
 
+@pytest.mark.parametrize("first", ["kept", "read"])
+def test_of_equal_nodes_an_output_of_the_graph_stays(first: str) -> None:
+    net = Net(1, 16, 8, 8)
+    x = net.conv(16, 16)
+    a, b = (net.add("MaxPool", data=x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]) for _ in range(2))
+    kept, read = (a, b) if first == "kept" else (b, a)
+    net.add("Tanh", data=read)
+    assert_as_the_runtime(net.graph(kept))
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_equal_constants_are_compared_by_contents_only_where_they_are_small(size: int) -> None:
+    net = Net(2, 3, size)
+    a, b = (net.add("Add", net.number([float(item) for item in range(size)]), data="x") for _ in range(2))
+    net.add("Mul", b, data=net.add("Tanh", data=a))
+    assert_as_the_runtime(net.graph())
+
+
+def test_random_numbers_are_no_equal_nodes() -> None:
+    net = Net(2, 3)
+    a, b = (net.add("RandomNormalLike", data="x") for _ in range(2))
+    net.add("Mul", b, data=a)
+    assert_as_the_runtime(net.graph())
+
+
+@pytest.mark.parametrize("reader", ["Conv", "MaxPool", "AveragePool", "LpPool"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("own", [0, 1])
+def test_padding(reader: str, value: float, own: int) -> None:
+    net = Net(1, 16, 8, 8)
+    net.conv(16, 16)
+    net.add("Pad", net.number([0, 0, 1, 1, 0, 0, 1, 1]), net.number(value))
+    if reader == "Conv":
+        net.conv(16, 8, 3)
+    else:
+        net.add(reader, kernel_shape=[3, 3], pads=[0, own, 0, own])
+    assert_as_the_runtime(net.graph())
+
+
+@pytest.mark.parametrize("channels", [16, 18])
+def test_sum_of_three(channels: int) -> None:
+    net = Net(1, channels, 8, 8)
+    a, b, c = (net.conv(channels, channels, kernel, data="x") for kernel in (1, 3, 5))
+    net.add("Sum", b, c, data=a)
+    net.conv(channels, 8)
+    assert_as_the_runtime(net.graph())
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.702])
+def test_the_slope_of_a_quick_gelu_is_in_the_signature(alpha: float) -> None:
+    net = Net(2, 5, 32)
+    x = net.add("Tanh")
+    net.add("Sigmoid", data=net.add("Mul", net.number(alpha)))
+    net.add("Mul", x)
+    graph = net.graph()
+    assert_as_the_runtime(graph)
+    assert kernels(graph, RULES)[-1].signature.attribute("alpha", 1.0) == alpha
+
+
+@pytest.mark.parametrize("channels", [16, 18])
+def test_filters_whose_size_is_not_stated(channels: int) -> None:
+    net = Net(1, channels, 8, 8, stated=False)
+    net.conv(channels, 32, 3)
+    net.add("Relu")
+    net.conv(32, 16)
+    assert_as_the_runtime(net.graph())
+
+
+def test_normalization_of_channels_that_fill_no_block() -> None:
+    net = Net(1, 16, 8, 8)
+    x = net.conv(16, 20, 3)
+    net.add("BatchNormalization", *(net.weight(20) for _ in range(4)))
+    assert_as_the_runtime(net.graph(x))
+
+
+def test_normalization_after_a_product() -> None:
+    net = Net(4, 32)
+    net.add("MatMul", net.weight(32, 16))
+    net.add("BatchNormalization", *(net.weight(16) for _ in range(4)))
+    assert_as_the_runtime(net.graph())
+
+
+@pytest.mark.parametrize("first", ["blocked", "plain"])
+def test_a_sum_goes_to_the_convolution_that_is_not_blocked(first: str) -> None:
+    net = Net(1, 18, 8, 8)
+    x = net.conv(18, 16)
+    blocked, plain = net.conv(16, 16, data=x), net.conv(16, 16, 3, 2, data=x)
+    a, b = (blocked, plain) if first == "blocked" else (plain, blocked)
+    net.add("Add", b, data=a)
+    net.add("Tanh")
+    assert_as_the_runtime(net.graph())
+
+
+@pytest.mark.parametrize("between", ["Tanh", "Gelu", "HardSwish", "Softplus", "Mish", ""])
+def test_transpositions_before_and_after(between: str) -> None:
+    net = Net(1, 8, 8, 16)
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    if between:
+        net.add(between)
+    net.add("Transpose", perm=[0, 2, 3, 1])
+    assert_as_the_runtime(net.graph())
+
+
+def test_a_machine_without_blocks() -> None:
+    net = Net(1, 16, 8, 8)
+    net.conv(16, 32, 3)
+    net.add("Relu")
+    assert [kernel.signature.operator for kernel in kernels(net.graph(), RULES.with_block(1))] == ["FusedConv"]
+
+
 def test_what_is_constant_is_no_kernel() -> None:
     net = Net(2, 12)
     net.add("Shape", data="x")
