@@ -12,7 +12,7 @@ from graphopt.channels.groups import ChannelGroup, Ties, find_groups
 from graphopt.channels.labels import Label, Labels
 from graphopt.channels.operator import CannotFollow, Follow, Operator, Read, Walk, rule_for
 from graphopt.channels.rewrite import freeze_unrewritable
-from graphopt.channels.units import UnitTable
+from graphopt.channels.units import Units, UnitTable
 from graphopt.ir import Graph, IntegerEvaluator, Node, TensorType, Value
 
 # Initializers of other types state positions and conditions, not weights: none of their axes is a channel axis by itself.
@@ -26,24 +26,38 @@ class Analysis:
     graph: Graph
     version: int
     groups: tuple[ChannelGroup, ...]
-    table: UnitTable
+    resolver: Labels
     weights: dict[Value, list[Label]]  # labels of initializers and Constant nodes, resolved
     shared: dict[Value, dict[tuple[Node, int], list[Label]]]  # the same for vectors with several readers, by (reader, slot)
     types: dict[Value, TensorType]
     labels: dict[Value, list[Label]]  # labels of all values, as they were found
     follow: tuple[Follow, ...]
 
+    @property
+    def table(self) -> UnitTable:
+        return self.resolver.units
+
     def group(self, name: str) -> ChannelGroup:
         """The group of that name. Raises KeyError."""
-        return next(group for group in self.groups if group.name == name)
-
-    def resolve(self, label: Label) -> Label:
-        """The label in terms of the units that the groups have."""
-        return self._labels.resolve(label)
+        return self._by_name[name]
 
     @cached_property
-    def _labels(self) -> Labels:
-        return Labels(self.table)
+    def _by_name(self) -> dict[str, ChannelGroup]:
+        return {group.name: group for group in self.groups}
+
+    def resolve(self, label: Label) -> Label:
+        """The label in terms of the units that the groups have; where two say the same, the same array."""
+        return self.resolver.resolve(label)
+
+    @cached_property
+    def distinct(self) -> list[tuple[Value, int, Units]]:
+        """The resolved labels of all values, each once, with the first value and axis that has it."""
+        found: dict[int, tuple[Value, int, Units]] = {}
+        for value, labels in self.labels.items():
+            for axis, label in enumerate(labels):
+                if (resolved := self.resolve(label)) is not None:
+                    found.setdefault(id(resolved), (value, axis, resolved))
+        return list(found.values())
 
 
 def analyse(graph: Graph) -> Analysis:
@@ -91,7 +105,7 @@ def analyse(graph: Graph) -> Analysis:
     for value, labels in [*resolved.items(), *((value, labels) for value, by in uses.items() for labels in by.values())]:
         for axis, label in enumerate(labels):
             ties.add(value, axis, label)
-    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), table, resolved, uses, types, walk.of, tuple(walk.follow))
+    return Analysis(graph, graph.version, tuple(find_groups(table, ties)), walk.labels, resolved, uses, types, walk.of, tuple(walk.follow))
 
 
 def _apply_rule(op: Operator, walk: Walk, read: Read) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from graphopt.channels.analysis import Analysis
 from graphopt.channels.groups import ChannelGroup
 from graphopt.channels.labels import Label
+from graphopt.channels.remains import Remains
 from graphopt.channels.rewrite import remove_idle, rewrite
 from graphopt.channels.units import Units
 from graphopt.errors import EditError
@@ -30,15 +31,16 @@ def cut(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, dict
     for value, axis, _ in _emptied(analysis, removed):
         raise EditError(f"nothing would be left of axis {axis} of {value.name!r}; keep more units (`without_emptied` finds some)")
     kept: dict[str, dict[str, list[int]]] = {}
+    left, nodes = Remains(analysis, removed), analysis.graph.nodes  # whose order no edit below changes
     for value, labels in analysis.weights.items():
-        indices = {axis: left for axis, label in enumerate(labels) if (left := _left(label, removed)) is not None}
+        indices = {axis: left(label) for axis, label in enumerate(labels) if not left.all_of(label)}
         if indices:
             _slice(value, indices)
-            kept[value.name] = {str(axis): left.tolist() for axis, left in indices.items()}
+            kept[value.name] = {str(axis): stay.tolist() for axis, stay in indices.items()}
     for value, uses in analysis.shared.items():
-        if (any_left := _cut_uses(value, uses, removed)) is not None:
+        if (any_left := _cut_uses(value, uses, left)) is not None:
             kept[value.name] = any_left
-    rewrite(analysis, removed)
+    rewrite(analysis, left, nodes)
     return kept
 
 
@@ -52,11 +54,7 @@ def without_emptied(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> di
         label = emptied[2]
         row = label[int(removed[label].sum(axis=1).argmin())]
         removed[row] = False
-    mended = {}
-    for name, units in keep.items():
-        gone = removed[_group(analysis, name).units]
-        mended[name] = sorted({*units, *np.flatnonzero(~gone).tolist()})
-    return mended
+    return {name: np.flatnonzero(~removed[_group(analysis, name).units]).tolist() for name in keep}
 
 
 def removed_units(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> Mask:
@@ -69,22 +67,16 @@ def removed_units(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> Mask
 
 def _emptied(analysis: Analysis, removed: Mask) -> Iterator[tuple[Value, int, Units]]:
     """Axes of which nothing would be left, as (value, axis, resolved label)."""
-    if not removed.any():
-        return
-    seen: set[int] = set()
-    for value, labels in analysis.labels.items():
-        for axis, label in enumerate(labels):
-            if label is not None and id(label) not in seen:
-                seen.add(id(label))
-                resolved = analysis.resolve(label)
-                if resolved is not None and bool(removed[resolved].any(axis=1).all()):
-                    yield value, axis, resolved
+    if removed.any():
+        for value, axis, label in analysis.distinct:
+            if removed[label].any(axis=1).all():
+                yield value, axis, label
 
 
 def _group(analysis: Analysis, name: str) -> ChannelGroup:
     try:
         group = analysis.group(name)
-    except StopIteration:
+    except KeyError:
         raise EditError(f"there is no channel group {name!r}; `graphopt inspect --groups` lists them") from None
     if group.frozen is not None:
         raise EditError(f"channel group {name!r} is frozen by {group.frozen.where}: {group.frozen.why}")
@@ -92,25 +84,18 @@ def _group(analysis: Analysis, name: str) -> ChannelGroup:
 
 
 def _removed_units(group: ChannelGroup, keep: Sequence[int]) -> npt.NDArray[np.int64]:
-    chosen = np.unique(np.asarray(keep, np.int64))
+    chosen = np.asarray(keep, np.int64)
     if len(chosen) == 0:
         raise EditError(f"channel group {group.name!r} cannot lose all of its {group.size} units")
-    if chosen[0] < 0 or chosen[-1] >= group.size:
-        raise EditError(
-            f"channel group {group.name!r} has units 0 to {group.size - 1}, not {int(chosen[-1] if chosen[0] >= 0 else chosen[0])}"
-        )
-    return np.delete(group.units, chosen)
+    least, most = int(chosen.min()), int(chosen.max())
+    if least < 0 or most >= group.size:
+        raise EditError(f"channel group {group.name!r} has units 0 to {group.size - 1}, not {least if least < 0 else most}")
+    gone = np.ones(group.size, bool)
+    gone[chosen] = False
+    return group.units[gone]
 
 
-def _left(label: Label, removed: Mask) -> npt.NDArray[np.int64] | None:
-    """Indices of the axis that stay, None where all do."""
-    if label is None:
-        return None
-    gone = removed[label].any(axis=1)
-    return np.flatnonzero(~gone) if gone.any() else None
-
-
-def _cut_uses(value: Value, uses: Mapping[tuple[Node, int], list[Label]], removed: Mask) -> dict[str, list[int]] | None:
+def _cut_uses(value: Value, uses: Mapping[tuple[Node, int], list[Label]], left: Remains) -> dict[str, list[int]] | None:
     """Give the readers of a vector that are cut alike a vector of their own; the answer is what any of them still has, by axis."""
     graph = value.graph
     assert graph is not None
@@ -119,8 +104,8 @@ def _cut_uses(value: Value, uses: Mapping[tuple[Node, int], list[Label]], remove
         return None
     readers: dict[tuple[int, ...], list[tuple[Node, int]]] = {}
     for use in graph.consumers(value):
-        left = _left(uses[use][axis], removed) if use in uses else None
-        readers.setdefault(tuple(range(size) if left is None else left.tolist()), []).append(use)
+        label = uses[use][axis] if use in uses else None
+        readers.setdefault(tuple(range(size) if label is None else left(label).tolist()), []).append(use)
     if list(readers) == [tuple(range(size))]:
         return None
     if len(readers) == 1:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -73,61 +73,71 @@ class ChannelGroup:
 
 @dataclass
 class Ties:
-    """(unit, member, index) triples, one for each index of an initializer's axis that a unit takes along."""
+    """The axes of initializers that units take indices of, by label. Axes that live and die together have one label, the same array."""
 
-    units: list[Units] = field(default_factory=list)
-    members: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    indices: list[npt.NDArray[np.int64]] = field(default_factory=list)
     axes: list[tuple[Value, int]] = field(default_factory=list)
+    labels: dict[int, tuple[Units, list[int]]] = field(default_factory=dict)  # by identity: the label, and which axes have it
 
     def add(self, value: Value, axis: int, label: Label) -> None:
-        if label is None:
-            return
-        number = len(self.axes)
-        self.axes.append((value, axis))
-        rows, columns = np.nonzero(label)
-        self.units.append(label[rows, columns])
-        self.members.append(np.full(len(rows), number, np.int64))
-        self.indices.append(rows.astype(np.int64))
+        """`label` is resolved."""
+        if label is not None:
+            self.labels.setdefault(id(label), (label, []))[1].append(len(self.axes))
+            self.axes.append((value, axis))
 
 
 def find_groups(table: UnitTable, ties: Ties) -> list[ChannelGroup]:
     """The groups of all units that are tied to some initializer, in the order in which the walk met them."""
-    if not ties.units:
+    if not ties.axes:
         return []
-    units, members, indices = (np.concatenate(part) for part in (ties.units, ties.members, ties.indices))
+    # (unit, label, index) triples, one for each index of a label that a unit takes along.
+    places = [np.nonzero(label) for label, _ in ties.labels.values()]
+    units = np.concatenate([label[place] for (label, _), place in zip(ties.labels.values(), places, strict=True)])
+    indices = np.concatenate([rows for rows, _ in places])
+    labels = np.repeat(np.arange(len(places)), [len(rows) for rows, _ in places])
     frozen, inexact, kinds = (_first_remarks(table, kind) for kind in ("frozen", "inexact", "kind"))
-    # A fingerprint of the members of each unit, counted: a sum of random words over its ties. Equal members, equal sum.
-    words = np.random.default_rng(0).integers(1, 2**62, size=(len(ties.axes), 2), dtype=np.int64)
-    prints = np.zeros((table.count, 2), np.int64)
-    with np.errstate(over="ignore"):
-        np.add.at(prints, units, words[members])
-    present, first_tie = np.unique(units, return_index=True)
-    key = np.stack([prints[present, 0], prints[present, 1], frozen[present] >= 0, inexact[present]], axis=1)
-    _, family = np.unique(key, axis=0, return_inverse=True)
-    order = np.lexsort((first_tie, family.reshape(-1)))
-    bounds = np.flatnonzero(np.diff(family.reshape(-1)[order])) + 1
-    families = sorted(np.split(order, bounds), key=lambda places: int(first_tie[places[0]]))
-    # Ties sorted by (unit, member, index), so that those of a unit lie together.
-    by_unit = np.lexsort((indices, members, units))
-    start = np.searchsorted(units[by_unit], present)
-    count = np.searchsorted(units[by_unit], present, side="right") - start
+    # Sorted by unit, those of a unit lie together, in the order of labels and indices.
+    by_unit = np.argsort(units, kind="stable")
+    start = np.flatnonzero(np.diff(units[by_unit], prepend=0))
+    count = np.diff(start, append=len(units))
+    present, first_tie = units[by_unit[start]], by_unit[start]
+    # A fingerprint of the labels of each unit, counted: a sum of random words over its ties. Equal labels, equal sum.
+    words = np.random.default_rng(0).integers(1, 2**62, size=(len(places), 2), dtype=np.int64)
+    prints = np.add.reduceat(words[labels[by_unit]], start)
+    key = np.stack([prints[:, 0], prints[:, 1], frozen[present] >= 0, inexact[present]], axis=1)
+    axes = [own for _, own in ties.labels.values()]
     groups, names = [], dict[str, int]()
-    for places in families:
-        rows = by_unit[start[places][:, None] + np.arange(count[places[0]])]
-        found = tuple(_members(ties, members[rows], indices[rows]))
-        unit = present[places[0]]
+    for family in _families(key, first_tie):
+        rows = by_unit[start[family][:, None] + np.arange(count[family[0]])]
+        found = tuple(_members(ties, axes, labels[rows[0]], indices[rows]))
+        unit = present[family[0]]
         why_frozen, why_inexact, kind = (table.remarks[first[unit]] if first[unit] >= 0 else None for first in (frozen, inexact, kinds))
         name = _unused(found[0].name, names)
-        groups.append(ChannelGroup(name, "channels" if kind is None else kind.why, present[places], found, why_frozen, why_inexact))
+        groups.append(ChannelGroup(name, "channels" if kind is None else kind.why, present[family], found, why_frozen, why_inexact))
     return groups
 
 
-def _members(ties: Ties, members: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> Iterable[Member]:
-    """Members from arrays of shape (units, ties per unit); every unit has the same members in the same columns."""
-    for number in dict.fromkeys(members[0].tolist()):
-        value, axis = ties.axes[number]
-        yield Member(value, axis, indices[:, members[0] == number])
+def _families(key: Indices, first_tie: Indices) -> list[Indices]:
+    """Places of equal keys, those of a family and the families in the order in which their first ties came."""
+    # Units that lie side by side are mostly of one family: runs of equal keys are few.
+    bounds = [0, *(np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1).tolist(), len(key)]
+    runs: dict[tuple[int, ...], list[Indices]] = {}
+    for start, end in pairwise(bounds):
+        runs.setdefault(tuple(key[start].tolist()), []).append(np.arange(start, end))
+    families = [np.concatenate(parts) for parts in runs.values()]
+    families = [places[np.argsort(first_tie[places])] for places in families]
+    return sorted(families, key=lambda places: int(first_tie[places[0]]))
+
+
+def _members(ties: Ties, axes: list[list[int]], labels: Indices, indices: Indices) -> list[Member]:
+    """Members from the labels that each unit of a group is tied to, and the indices, of shape (units, ties per unit).
+
+    `axes` says for each label which axes have it.
+    """
+    found: dict[int, Indices] = {}
+    for number in dict.fromkeys(labels.tolist()):
+        own = indices[:, labels == number]
+        found.update((place, own) for place in axes[number])
+    return [Member(value, axis, found[place]) for place in sorted(found) for value, axis in [ties.axes[place]]]
 
 
 def _unused(name: str, names: dict[str, int]) -> str:
@@ -139,11 +149,12 @@ def _unused(name: str, names: dict[str, int]) -> str:
 
 def _first_remarks(table: UnitTable, kind: str) -> npt.NDArray[Any]:
     """For each unit, the number of the first remark of `kind` that holds for it, or -1."""
-    first = np.full(table.count, -1, np.int64)
-    for number, remark in enumerate(table.remarks):
-        if remark.kind == kind:
-            for part in table.resolve(remark.units):
-                part = part[part > 0]
-                part = part[first[part] < 0]
-                first[part] = number
-    return first
+    none = len(table.remarks)
+    first = np.full(table.count, none, np.int64)
+    said = [(number, remark.units) for number, remark in enumerate(table.remarks) if remark.kind == kind]
+    if said:
+        numbers = np.repeat([number for number, _ in said], [len(units) for _, units in said])
+        for part in table.resolve(np.concatenate([units for _, units in said])):
+            np.minimum.at(first, part, numbers)
+    first[0] = none
+    return np.where(first == none, -1, first)

@@ -22,6 +22,8 @@ class Labels:
         self.units = units
         self.where = ""
         self._resolved: dict[int, tuple[Units, int, Label]] = {}  # by identity: the label, the table's changes then, what it was
+        self._shared: dict[tuple[int, bytes], Units] = {}  # resolved labels by contents, so that equal ones are one array
+        self._runs: dict[int, bool] = {}  # by identity of such a label, whether it is a run
 
     # ---- making and reading
 
@@ -30,25 +32,32 @@ class Labels:
         return self.units.fresh(size)[:, None] if size > 1 else None
 
     def resolve(self, label: Label) -> Label:
-        """The label in terms of representatives, empty columns dropped; itself where nothing changed."""
+        """The label in terms of representatives, empty columns dropped. Labels that say the same are the same array then."""
         if label is None or label.shape[1] == 0:
             return None
         known = self._resolved.get(id(label))
-        if known is not None and known[0] is label and known[1] == self.units.changes:
+        if known is not None and known[1] == self.units.changes:
             return known[2]
-        resolved = self._resolve(label)
+        if known is None or (known[2] is not None and not self.units.settled(known[2])):
+            resolved = self._resolve(label)
+        else:
+            resolved = known[2]
         for each in (label, resolved):
             if each is not None:
                 self._resolved[id(each)] = each, self.units.changes, resolved
         return resolved
 
     def _resolve(self, label: Units) -> Label:
+        made = label if label.shape[1] == 1 and self.units.settled(label) and label.any() else self._in_representatives(label)
+        return None if made is None else self._shared.setdefault((made.shape[1], made.tobytes()), made)
+
+    def _in_representatives(self, label: Units) -> Label:
         columns = [part for column in label.T for part in self.units.resolve(column)]
         columns = [column for column in columns if column.any()]
         if not columns:
             return None
         if len(columns) == 1:
-            return label if label.shape[1] == 1 and (columns[0] == label[:, 0]).all() else columns[0][:, np.newaxis]
+            return columns[0][:, np.newaxis]
         resolved: Units = np.stack(columns, axis=1)
         if not resolved.all():  # units to the front, so that rows from different sources look alike
             resolved = np.take_along_axis(resolved, np.argsort(resolved == 0, axis=1, kind="stable"), axis=1)
@@ -77,6 +86,8 @@ class Labels:
         if a is b:
             return a
         a, b = self.resolve(a), self.resolve(b)
+        if a is b:
+            return a
         if a is None or b is None:
             self.freeze(a if b is None else b, "meets an axis that cannot change")
             return None
@@ -84,9 +95,8 @@ class Labels:
             self.freeze(a, f"an axis of {len(a)} meets one of {len(b)}")
             self.freeze(b, f"an axis of {len(a)} meets one of {len(b)}")
             return None
-        if _is_run(a) and _is_run(b):  # by far the commonest case, without the searches below
-            self.units.union(a[:, 0], b[:, 0])
-            return self.resolve(a)
+        if self._is_run(a) and self._is_run(b):  # by far the commonest case, without the searches below
+            return self._equate_runs(a, b)
         patterns = _same_pattern(a, b)
         if len(patterns) == 1:
             self._equate_full(a, b)
@@ -94,6 +104,21 @@ class Labels:
             for rows in patterns:
                 self.equate(a[rows], b[rows])
         return self.resolve(a)
+
+    def _equate_runs(self, a: Units, b: Units) -> Label:
+        first, second = (a, b) if a[0, 0] < b[0, 0] else (b, a)
+        if first[-1, 0] < second[0, 0]:
+            self.units.union_apart(first[:, 0], second[:, 0])
+            self._resolved[id(second)] = second, self.units.changes, first
+            return first
+        self.units.union(a[:, 0], b[:, 0])
+        return self.resolve(a)
+
+    def _is_run(self, label: Units) -> bool:
+        """`_is_run` of a resolved label."""
+        if id(label) not in self._runs:
+            self._runs[id(label)] = _is_run(label)
+        return self._runs[id(label)]
 
     def _equate_full(self, a: Units, b: Units) -> None:
         """Equate two resolved labels whose columns are full, one step at a time: a step may change what the other columns say."""

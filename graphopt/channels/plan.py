@@ -33,7 +33,8 @@ def aligned_count(group: ChannelGroup, ratio: float, align: int) -> int:
 
 def best_units(scores: Scores, count: int) -> list[int]:
     """The positions of the `count` units with the highest scores, in ascending order; among equals the earlier ones."""
-    return sorted(np.argsort(-scores, kind="stable")[:count].tolist())
+    best: list[int] = np.sort(np.argsort(-scores, kind="stable")[:count]).tolist()
+    return best
 
 
 def global_ratios(scores: Mapping[ChannelGroup, Scores], ratio: float, max_ratio: float) -> dict[ChannelGroup, float]:

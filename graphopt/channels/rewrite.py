@@ -7,7 +7,7 @@ reads such an integer (a scale 1/sqrt(d) computed from a shape, say) belongs to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from graphopt.channels.labels import Label
-from graphopt.channels.operator import Follow, Left, Walk
+from graphopt.channels.operator import Follow, Left, Shape, Walk
 from graphopt.ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
 
 if TYPE_CHECKING:
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 Partial = npt.NDArray[np.object_]
 
 
-def rewrite(analysis: Analysis, removed: npt.NDArray[np.bool_]) -> None:
-    """Rewrite attributes and integer inputs of the analysed graph, whose weights have just been cut, and drop nodes that this makes idle."""
+def rewrite(analysis: Analysis, left: Left, nodes: Sequence[Node]) -> None:
+    """Rewrite attributes and integer inputs of the analysed graph, whose weights have just been cut, and drop nodes that this makes idle.
+
+    `nodes` are the graph's, in their order.
+    """
     graph = analysis.graph
 
-    def left(label: Label) -> npt.NDArray[np.int64]:
-        assert label is not None
-        resolved = analysis.resolve(label)
-        return np.arange(len(label)) if resolved is None else np.flatnonzero(~removed[resolved].any(axis=1))
+    def resize(shape: Shape, labels: Sequence[Label]) -> Shape:
+        return tuple(size if label is None else len(left(label)) for size, label in zip(shape, labels, strict=True))
 
-    before = _integers(graph, analysis.types)
-    after = _integers(graph, _types_after(analysis, left))
+    before = _integers(nodes, analysis.types)
+    after = _integers(nodes, _Resized(analysis.types, analysis.labels, resize))
     followed: set[tuple[Node, int]] = set()
     idle: list[Value] = []
     for follow in analysis.follow:
@@ -59,11 +60,7 @@ def freeze_unrewritable(walk: Walk) -> None:
     sized = [node for node in graph.nodes if node.op_type in ("Shape", "Size") and not node.domain]
     if not any(label is not None for node in sized for value in node.inputs if value is not None for label in walk.of.get(value, [])):
         return
-    strange = {
-        value: TensorType(known.elem_type, _strange(known.shape, walk.of.get(value))) if known.shape is not None else known
-        for value, known in walk.types.items()
-    }
-    before, after = walk.integers.partial, _integers(graph, strange)
+    before, after = walk.integers.partial, _integers(graph.nodes, _Resized(walk.types, walk.of, _strange))
     followed = {(follow.node, follow.place) for follow in walk.follow if isinstance(follow.place, int)}
     for node, slot, value in _other_readers(graph, before, followed):
         unknown = not is_known(before[value])
@@ -76,9 +73,26 @@ def freeze_unrewritable(walk: Walk) -> None:
             _freeze_upstream(walk, value, "a graph output states its size")
 
 
-def _strange(shape: tuple[int | str | None, ...], labels: list[Label] | None) -> tuple[int | str | None, ...]:
-    if not labels:
-        return shape
+class _Resized(Mapping[Value, TensorType]):
+    """Types with other sizes of labelled axes; made when they are asked for, which few are."""
+
+    def __init__(
+        self, types: Mapping[Value, TensorType], labels: Mapping[Value, list[Label]], resize: Callable[[Shape, Sequence[Label]], Shape]
+    ) -> None:
+        self._types, self._labels, self._resize = types, labels, resize
+
+    def __getitem__(self, value: Value) -> TensorType:
+        known, labels = self._types[value], self._labels.get(value)
+        return known if known.shape is None or not labels else TensorType(known.elem_type, self._resize(known.shape, labels))
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._types)
+
+    def __len__(self) -> int:
+        return len(self._types)
+
+
+def _strange(shape: Shape, labels: Sequence[Label]) -> Shape:
     return tuple(size if label is None else 1_000_003 + len(label) for size, label in zip(shape, labels, strict=True))
 
 
@@ -100,23 +114,11 @@ def _freeze_upstream(walk: Walk, value: Value, why: str) -> None:
                 stack.append(source)
 
 
-def _integers(graph: Graph, types: dict[Value, TensorType]) -> dict[Value, Partial]:
+def _integers(nodes: Sequence[Node], types: Mapping[Value, TensorType]) -> dict[Value, Partial]:
     evaluator = IntegerEvaluator(types)
-    for node in graph.nodes:
+    for node in nodes:
         evaluator.visit(node)
-        for value in node.inputs:
-            evaluator.read(value)
     return evaluator.partial
-
-
-def _types_after(analysis: Analysis, left: Left) -> dict[Value, TensorType]:
-    types = dict(analysis.types)
-    for value, labels in analysis.labels.items():
-        known = types.get(value)
-        if known is not None and known.shape is not None and any(label is not None for label in labels):
-            shape = tuple(size if label is None else len(left(label)) for size, label in zip(known.shape, labels, strict=True))
-            types[value] = TensorType(known.elem_type, shape)
-    return types
 
 
 def _other_readers(graph: Graph, integers: dict[Value, Partial], followed: set[tuple[Node, int]]) -> Iterator[tuple[Node, int, Value]]:

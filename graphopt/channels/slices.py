@@ -36,7 +36,7 @@ def weights(group: ChannelGroup) -> list[Member]:
 
 def normalised(scores: Scores) -> Scores:
     """The scores divided by their mean; ones where that is zero."""
-    mean = scores.mean()
+    mean = scores.sum() / len(scores)
     return scores / mean if mean > 0 else np.ones_like(scores)
 
 

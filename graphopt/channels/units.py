@@ -20,7 +20,7 @@ Units = npt.NDArray[np.int64]
 class Remark:
     """Something learnt about some units: why they may not be removed, where removing them is inexact, or what people call them."""
 
-    units: Units
+    units: Units  # in any order, 0 for none
     kind: str  # "frozen", "inexact" or "kind"
     where: str
     why: str
@@ -33,6 +33,7 @@ class UnitTable:
         self._parent: Units = np.zeros(1024, np.int64)
         self._left: Units = np.zeros(1024, np.int64)  # 0: the unit is not refined
         self._right: Units = np.zeros(1024, np.int64)
+        self._settled = np.ones(1024, bool)  # neither united with a smaller unit nor refined
         self._count = 1
         self.changes = 0  # unions and refinements so far: what was resolved before the last one may be outdated
         self.remarks: list[Remark] = []
@@ -50,10 +51,15 @@ class UnitTable:
             self._parent = np.concatenate([self._parent, np.zeros(room, np.int64)])
             self._left = np.concatenate([self._left, np.zeros(room, np.int64)])
             self._right = np.concatenate([self._right, np.zeros(room, np.int64)])
+            self._settled = np.concatenate([self._settled, np.ones(room, bool)])
         new = np.arange(start, end, dtype=np.int64)
         self._parent[start:end] = new
         self._count = end
         return new
+
+    def settled(self, units: Units) -> bool:
+        """Whether the units are representatives that are not refined: what `resolve` gives, and gives again."""
+        return bool(self._settled[units].all())
 
     def find(self, units: Units) -> Units:
         """The representative of each unit's class."""
@@ -76,7 +82,15 @@ class UnitTable:
             assert not self._left[b].any(), "a refined unit cannot be united"
             a, b = a[differ], b[differ]
             self.changes += 1
-            np.minimum.at(self._parent, np.maximum(a, b), np.minimum(a, b))
+            larger = np.maximum(a, b)
+            np.minimum.at(self._parent, larger, np.minimum(a, b))
+            self._settled[larger] = False
+
+    def union_apart(self, a: Units, b: Units) -> None:
+        """`union` of settled units that are all different, the smaller ones in `a`: nothing has to be searched for."""
+        self.changes += 1
+        self._parent[b] = a
+        self._settled[b] = False
 
     def refine(self, units: Units, left: Units, right: Units) -> None:
         """Make unit units[i] stand for the two units left[i] and right[i]: it goes when either goes."""
@@ -85,6 +99,7 @@ class UnitTable:
         self.changes += 1
         self._left[representatives] = left
         self._right[representatives] = right
+        self._settled[representatives] = False
 
     def resolve(self, column: Units) -> list[Units]:
         """A column of units as columns of representatives that are not refined; together they say the same."""
@@ -97,6 +112,5 @@ class UnitTable:
 
     def remark(self, units: Units, kind: str, where: str, why: str) -> None:
         """Record something about units; it holds for whatever they are united with or refined into, before or after."""
-        units = np.unique(units[units > 0])
-        if units.size:
-            self.remarks.append(Remark(units, kind, where, why))
+        if units.any():
+            self.remarks.append(Remark(units.reshape(-1), kind, where, why))

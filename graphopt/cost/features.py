@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log, prod
 
+from graphopt.cost.blocked import blocked_features
 from graphopt.cost.families import CONVOLUTION, DEPTHWISE, NORMALISATION, convolution_slots, family, is_free, kin, matrix_slots
 from graphopt.cost.kernel import Operand, Signature
 
 FIRST = ("launch", "macs", "weight_bytes", "in_bytes", "out_bytes")  # of every family, in the order in which they are kept
 _GEMM_PANEL = 16  # columns that a matrix kernel makes at once
 _FUNCTIONS = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Swish", "QuickGelu", "HardSwish", "Gelu", "Elu", "Softplus", "Mish"})
+
+_CLIPS = frozenset({"Clip", "LeakyRelu"})  # cheap, but applied in a pass of their own, which Relu is not
 
 
 @dataclass(frozen=True)
@@ -113,18 +116,13 @@ def _convolution(sig: Signature, name: str, block: int) -> _Special:
     elements = float(batch * made * spatial)
     rows = batch * prod(out.shape[2:-1])
     added = sig.operand(3) if len(sig.operands) > 3 and not sig.operator.endswith("QLinearConv") else None
-    # Blocked kernels skip the rows of the window that lie in the padding, and make the columns next to it one by one.
-    inside, edge = _padding(sig, data, weight, out) if name.startswith("nchwc.") else (1.0, 0.0)
+    activation = sig.attribute("activation")
     extra = {
-        "macs": elements * taken * taps * inside,
-        "edge_macs": elements * taken * taps * inside * edge,
+        "macs": elements * taken * taps,
         "out_elements": elements,
-        "rows": float(rows * ceil(made / max(block, 1)) * taken * taps) if not name.endswith("depthwise") else float(rows * made * taps),
         "added_bytes": float(added.nbytes) if added is not None else 0.0,
-        "activation": elements if sig.attribute("activation") in _FUNCTIONS else 0.0,
+        "activation": elements if activation in _FUNCTIONS else 0.0,
     }
-    if name.startswith("conv.") and not name.endswith("depthwise") and taps > 1:
-        extra["unfolded"] = float(batch * spatial * taps * weight.shape[1] * group)  # elements of the unfolded input
     place = {
         "made": _log(made),
         "taken": _log(taken),
@@ -139,30 +137,17 @@ def _convolution(sig: Signature, name: str, block: int) -> _Special:
         "blocks": (ceil(made / block) % 4) / 4 if block > 1 else 0.0,
         "whole": 0.0 if weight.shape[0] % 4 == 0 else 1.0,
     }
+    if name.startswith("nchwc.") and block > 1 and len(out.shape) == 4 and 0 not in out.shape:
+        kind = name.removeprefix("nchwc.").replace("grouped", "dense")
+        amounts, inside = blocked_features(sig, data, weight, block, kind)
+        extra |= amounts | {"macs": extra["macs"] * inside, "clipped": elements if activation in _CLIPS else 0.0}
+        place["aliased"] = amounts["aliased_loads"] / max(amounts["filter_loads"], 1.0)
+        place["clipped"] = 1.0 if activation in _CLIPS else 0.0
+        return extra, place
+    extra["rows"] = float(rows * ceil(made / max(block, 1)) * taken * taps) if not name.endswith("depthwise") else float(rows * made * taps)
+    if name.startswith("conv.") and not name.endswith("depthwise") and taps > 1:
+        extra["unfolded"] = float(batch * spatial * taps * weight.shape[1] * group)  # elements of the unfolded input
     return extra, place
-
-
-def _padding(sig: Signature, data: Operand, weight: Operand, out: Operand) -> tuple[float, float]:
-    """Of a two-dimensional convolution: the share of window rows inside the image, and of output columns that see padding."""
-    pads = sig.attribute("pads")
-    if len(out.shape) != 4 or not isinstance(pads, tuple) or len(pads) != 4 or 0 in out.shape:
-        return 1.0, 0.0
-    strides, dilations = sig.attribute("strides"), sig.attribute("dilations")
-
-    def hits(axis: int) -> tuple[int, ...]:
-        step = strides[axis] if isinstance(strides, tuple) else 1
-        gap = dilations[axis] if isinstance(dilations, tuple) else 1
-        return _hits(data.shape[2 + axis], out.shape[2 + axis], weight.shape[2 + axis], int(step), int(gap), int(pads[axis]))
-
-    rows, columns = hits(0), hits(1)
-    return sum(rows) / (len(rows) * weight.shape[2]), sum(count < weight.shape[3] for count in columns) / len(columns)
-
-
-@lru_cache(maxsize=4096)
-def _hits(size: int, made: int, window: int, step: int, gap: int, before: int) -> tuple[int, ...]:
-    """Along one axis, for each of `made` outputs, how many places of the window lie inside the image."""
-    starts = (place * step - before for place in range(made))
-    return tuple(sum(0 <= start + tap * gap < size for tap in range(window)) for start in starts)
 
 
 def _deconvolution(sig: Signature) -> _Special:

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from graphopt.cost.coefficients import Coefficients
-from graphopt.cost.families import is_unknown
+from graphopt.cost.families import is_unknown, kin
 from graphopt.cost.features import Described, describe
 from graphopt.cost.interval import coverage, fit_interval, score
 from graphopt.cost.kernel import Signature
-from graphopt.cost.linear import Floats, LinearModel, fit_from_kernels
-from graphopt.cost.network import Correction, Totals, fit_correction
+from graphopt.cost.linear import Floats, Law, LinearModel, fit_from_kernels
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, fit_correction, part_of
 from graphopt.cost.pooled import Observed, PoolOptions, fit_from_networks
 from graphopt.cost.residual import Smoothness, fit_residuals
 from graphopt.cost.target import MeasuredNetwork, Target
-from graphopt.cost.times import MODELS, KernelTimes, Model
+from graphopt.cost.times import MODELS, Estimate, KernelTimes, Model
 from graphopt.errors import TargetError
 
 _FOLDS = 10
 _LEAVE_ONE_OUT = 40  # networks up to which each is left out by itself
 _ENOUGH = 8  # networks from which laws of unmeasured families are taken from them
+_LEAST_SCALE = 0.1  # of the sum of kernels in a network's time
+_UNLIKE_KIN = 3.0  # how many times more or less than its kin a family may cost
 _OPTIONS = ("features", "extra", "groups", "ignored", "strength", "constant")
 
 Describe = Callable[[Signature], Described]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Network:
     """A measured network with its kernels described; what a runtime does not launch is left out."""
 
@@ -49,19 +51,40 @@ class _KernelFit:
 
     measured: tuple[Described, ...]
     ms: Floats
+    spread: Floats
     linear: LinearModel
     smoothness: Mapping[str, Smoothness]
     alike: bool = True  # measured in the same way as networks are
 
-    def times(self, model: Model, linear: LinearModel | None = None) -> KernelTimes:
-        return KernelTimes(self.measured, self.ms, linear or self.linear, self.smoothness, model)
+    def times(self, model: Model, linear: LinearModel) -> KernelTimes:
+        return KernelTimes(self.measured, self.ms, linear, self.smoothness, model, self.spread)
+
+    @cached_property
+    def _own(self) -> dict[Model, tuple[KernelTimes, dict[_Network, list[Estimate]]]]:
+        return {model: (self.times(model, self.linear), {}) for model in MODELS}
+
+    def estimates(self, network: _Network, model: Model, added: Mapping[str, Law]) -> list[Estimate]:
+        """The time of each kernel of a network, those of the families `added` by their laws.
+
+        The others are worked out once, as they are needed again for each network that is left out.
+        """
+        times, known = self._own[model]
+        kernels = [kernel for kernel, _ in network.kernels]
+        if network not in known:
+            known[network] = times.estimate(kernels)
+        by_law = LinearModel(added).ms(kernels).tolist() if added else [0.0] * len(kernels)
+        return [
+            Estimate(ms, 0.0, "linear") if kernel.family in added else estimate
+            for kernel, ms, estimate in zip(kernels, by_law, known[network], strict=True)
+        ]
 
 
 @dataclass(frozen=True)
 class _NetworkFit:
-    """Laws, with those that whole networks add, and the correction of their sum."""
+    """Laws, those of them that whole networks add to those of measured kernels, and the correction of their sum."""
 
     linear: LinearModel
+    added: Mapping[str, Law]
     correction: Correction
     strength: float | None = None  # of the pull with which laws were found from networks
 
@@ -126,31 +149,34 @@ def _network(network: MeasuredNetwork, described: Describe) -> _Network:
 def _fit_kernels(target: Target, described: Describe) -> _KernelFit:
     measured = tuple(described(kernel.signature) for kernel in target.kernels)
     ms = np.array([kernel.ms for kernel in target.kernels], dtype=np.float64)
+    spread = np.array([kernel.spread for kernel in target.kernels], dtype=np.float64)
     if not measured:
-        return _KernelFit((), ms, LinearModel({}), {})
-    linear = fit_from_kernels(measured, ms)
+        return _KernelFit((), ms, spread, LinearModel({}), {})
+    linear = fit_from_kernels(measured, ms, spread)
     ratios = np.log(ms / np.maximum(linear.ms(measured), 1e-9))
-    return _KernelFit(measured, ms, linear, fit_residuals(measured, ratios), alike=target.runtime == "onnxruntime")
+    return _KernelFit(measured, ms, spread, linear, fit_residuals(measured, ratios, spread), alike=target.runtime == "onnxruntime")
 
 
 def _fit_networks(networks: Sequence[_Network], kernels: _KernelFit, model: Model, options: PoolOptions) -> _NetworkFit:
     """The network level from some networks."""
     if not kernels.measured:
         pooled = fit_from_networks([Observed(n.name, n.kernels, n.ms) for n in networks], options)
-        return _NetworkFit(pooled.model, Correction(run_ms=pooled.constant_ms), pooled.strength)
-    linear = kernels.linear
+        return _NetworkFit(pooled.model, {}, Correction(run_ms=pooled.constant_ms), pooled.strength)
+    linear, added = kernels.linear, dict[str, Law]()
     missing = _missing(networks, linear)
-    times, prior, strength = kernels.times(model), Correction(), options.strength
+    prior, strength = Correction(), options.strength
     if model != "lut" and missing and len(networks) >= _ENOUGH:
-        pooled = fit_from_networks([_observed(network, times, missing) for network in networks], replace(options, constant=True))
+        observed = [_observed(network, kernels.estimates(network, model, {}), missing) for network in networks]
+        pooled = fit_from_networks(observed, replace(options, constant=True))
         # The correction scales the whole sum, and these prices are for a sum that is already scaled.
-        prior = Correction(scale=pooled.scale, run_ms=pooled.constant_ms)
+        scale = max(pooled.scale, _LEAST_SCALE)
+        prior = Correction(scale=scale, run_ms=pooled.constant_ms)
         strength = pooled.strength
-        added = {family: _scaled(law, 1 / pooled.scale) for family, law in pooled.model.families.items() if family in missing}
+        laws = {family: _scaled(law, 1 / scale) for family, law in pooled.model.families.items() if family in missing}
+        added = {family: _bounded(family, law, networks, linear) for family, law in laws.items()}
         linear = LinearModel({**linear.families, **added}, linear.kins)
-        times = kernels.times(model, linear)
-    totals = [_totals(network, times)[0] for network in networks]
-    return _NetworkFit(linear, fit_correction(totals, [network.ms for network in networks], prior, kernels.alike), strength)
+    totals = [_totals(network, kernels.estimates(network, model, added))[0] for network in networks]
+    return _NetworkFit(linear, added, fit_correction(totals, [network.ms for network in networks], prior, kernels.alike), strength)
 
 
 def _missing(networks: Sequence[_Network], linear: LinearModel) -> set[str]:
@@ -159,24 +185,39 @@ def _missing(networks: Sequence[_Network], linear: LinearModel) -> set[str]:
     return {family for family in families if not linear.knows(family) and not is_unknown(family)}
 
 
-def _observed(network: _Network, times: KernelTimes, missing: set[str]) -> Observed:
-    known = [(kernel, count) for kernel, count in network.kernels if kernel.family not in missing]
-    estimates = times.estimate([kernel for kernel, _ in known])
-    known_ms = sum(estimate.ms * count for estimate, (_, count) in zip(estimates, known, strict=True))
+def _observed(network: _Network, estimates: Sequence[Estimate], missing: set[str]) -> Observed:
+    pairs = zip(network.kernels, estimates, strict=True)
+    known_ms = sum(estimate.ms * count for (kernel, count), estimate in pairs if kernel.family not in missing)
     return Observed(network.name, [pair for pair in network.kernels if pair[0].family in missing], network.ms, known_ms)
+
+
+def _bounded(family: str, law: Law, networks: Sequence[_Network], linear: LinearModel) -> Law:
+    """The law of a family that only networks show, within a factor of what its kin costs: what nothing else explains falls to it, too."""
+    usual = linear.kins.get(kin(family))
+    if usual is None:
+        return law
+    kernels = [kernel for network in networks for kernel, _ in network.kernels if kernel.family == family]
+    own, expected = (float(LinearModel({family: prices}).ms(kernels).sum()) for prices in (law, usual))
+    if expected <= 0:
+        return law
+    if own <= 0:
+        return _scaled(usual, 1 / _UNLIKE_KIN)
+    return _scaled(law, min(max(own, expected / _UNLIKE_KIN), expected * _UNLIKE_KIN) / own)
 
 
 def _scaled(law: Mapping[str, float], factor: float) -> dict[str, float]:
     return {name: price * factor for name, price in law.items()}
 
 
-def _totals(network: _Network, times: KernelTimes) -> tuple[Totals, float]:
+def _totals(network: _Network, estimates: Sequence[Estimate]) -> tuple[Totals, float]:
     """Sums over the kernels, and how unsure a kernel is on average by time."""
-    estimates = times.estimate([kernel for kernel, _ in network.kernels])
     counts = [count for _, count in network.kernels]
     ms = sum(estimate.ms * count for estimate, count in zip(estimates, counts, strict=True))
     unsure = sum(estimate.ms * estimate.sigma * count for estimate, count in zip(estimates, counts, strict=True))
-    return Totals(ms, sum(counts), network.weight_bytes), unsure / ms if ms else 0.0
+    parts = dict.fromkeys((CONVOLUTIONS, PRODUCTS, OTHERS), 0.0)
+    for (kernel, count), estimate in zip(network.kernels, estimates, strict=True):
+        parts[part_of(kernel.family)] += estimate.ms * count
+    return Totals(ms, sum(counts), network.weight_bytes, parts[PRODUCTS], parts[OTHERS]), unsure / ms if ms else 0.0
 
 
 @dataclass(frozen=True)
@@ -195,10 +236,13 @@ def _held_out(networks: Sequence[_Network], kernels: _KernelFit, model: Model, o
     for start in range(folds):
         held = networks[start::folds]
         fit = _fit_networks([network for place, network in enumerate(networks) if place % folds != start], kernels, model, options)
-        times = kernels.times(model, fit.linear)
         for network in held:
-            totals, sigma = _totals(network, times)
-            found.append(_Trial(fit.correction.ms(totals), network.ms, sigma))
+            if kernels.measured:
+                estimates = kernels.estimates(network, model, fit.added)
+            else:
+                estimates = kernels.times(model, fit.linear).estimate([kernel for kernel, _ in network.kernels])
+            totals, sigma = _totals(network, estimates)
+            found.append(_Trial(fit.correction.ms(totals), network.ms, sigma + fit.correction.streamed(totals)))
     return found
 
 

@@ -25,7 +25,7 @@ class Interval:
     networks: float = 0.0
 
     def around(self, ms: float, sigma: float, unseen: float = 0.0) -> tuple[float, float]:
-        """Lower and upper end for a network whose kernels are on average, by time, unsure by `sigma` in log time.
+        """Lower and upper end for a network of which `sigma` is unsure: its kernels in log time, on average by time, and what is no kernel's time.
 
         `unseen` is the same for kernels of families that were never measured, about which the networks behind the quantile say nothing.
         """

@@ -16,8 +16,10 @@ Floats = npt.NDArray[np.float64]
 Law = Mapping[str, float]  # milliseconds per unit of a feature
 
 ALL = "all"  # the pool of every kernel
-_PER_FEATURE = 4  # samples that a feature needs; with fewer only the first five are kept
+_PER_FEATURE = 2  # samples that a feature needs; with fewer only the first five are kept
 _OUTLIER = 2.5  # robust standard deviations beyond which a sample weighs less
+UNSURE = 0.25  # of the spread between passes: how far off the least of them may be
+_USUAL_ERROR = 0.05  # of a law, relative: a kernel measured more surely than that does not weigh much more
 _ROUNDS = 4  # of reweighting
 
 
@@ -64,18 +66,20 @@ def matrix(kernels: Sequence[Described], names: Sequence[str]) -> Floats:
     return np.array(rows, dtype=np.float64).reshape(len(kernels), len(names))
 
 
-def fit_from_kernels(kernels: Sequence[Described], ms: npt.ArrayLike) -> LinearModel:
+def fit_from_kernels(kernels: Sequence[Described], ms: npt.ArrayLike, spread: npt.ArrayLike = 0.0) -> LinearModel:
     """The laws of measured kernels, by non-negative least squares of the relative error, robust to a few outliers.
 
-    A family with fewer than four samples per feature keeps the first five features, and leans on its kin the more the fewer it has.
+    `spread`: how far the passes over each kernel are apart, relatively; kernels that were measured less surely weigh less.
+    A family with fewer than two samples per feature keeps the first five features, and leans on its kin the more the fewer it has.
     """
     times = np.asarray(ms, dtype=np.float64)
+    weights = _USUAL_ERROR / np.hypot(_USUAL_ERROR, UNSURE * np.broadcast_to(np.asarray(spread, dtype=np.float64), times.shape))
     pools: dict[str, list[int]] = defaultdict(list)
     groups = by_family(kernels)
     for family, places in groups.items():
         pools[kin(family)] += places
         pools[ALL] += places
-    kins = {pool: _fitted([kernels[p] for p in places], times[places], FIRST) for pool, places in pools.items()}
+    kins = {pool: _fitted([kernels[p] for p in places], times[places], weights[places], FIRST) for pool, places in pools.items()}
     families = {}
     for family, places in groups.items():
         own = [kernels[place] for place in places]
@@ -84,7 +88,7 @@ def fit_from_kernels(kernels: Sequence[Described], ms: npt.ArrayLike) -> LinearM
             names = [name for name in names if name in FIRST]
         # Too few samples for so many features: what the kin pays is worth one sample for each feature that is too many.
         lean = max(0.0, len(names) - len(own) / 2) / max(1, len(names))
-        families[family] = _fitted(own, times[places], names, kins[kin(family)], lean)
+        families[family] = _fitted(own, times[places], weights[places], names, kins[kin(family)], lean)
     return LinearModel(families, kins)
 
 
@@ -94,11 +98,13 @@ def _useful(kernels: Sequence[Described]) -> list[str]:
     return [name for name in names if any(kernel.features.get(name) for kernel in kernels)]
 
 
-def _fitted(kernels: Sequence[Described], ms: Floats, names: Iterable[str], prior: Law | None = None, lean: float = 0.0) -> Law:
+def _fitted(
+    kernels: Sequence[Described], ms: Floats, weights: Floats, names: Iterable[str], prior: Law | None = None, lean: float = 0.0
+) -> Law:
     """A law over `names`; with `lean` in (0, 1], drawn towards the prices of `prior`."""
     columns = list(names)
-    rows = matrix(kernels, columns) / ms[:, None]
-    goal = np.ones(len(kernels))
+    rows = matrix(kernels, columns) * (weights / ms)[:, None]
+    goal = weights.copy()
     if prior is not None and lean > 0:
         # In units of what each feature adds to a typical kernel, so that all prices are held alike.
         typical = np.maximum(np.abs(rows).mean(axis=0), 1e-300)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from graphopt.cost.families import CONVOLUTION, DEPTHWISE, MATRIX, kin
 from graphopt.cost.linear import Floats
 
 _MB = 1e6
@@ -20,16 +21,20 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Totals:
-    """Of one network: the sum of its kernels' times, how many are launched, and the bytes of its weights."""
+    """Of one network: the sum of its kernels' times, how many are launched, the bytes of its weights, and which part of the sum matrix products
+    and which part kernels of other kinds than convolutions and products take."""
 
     kernels_ms: float
     launches: float
     weight_bytes: float
+    products_ms: float = 0.0
+    others_ms: float = 0.0
 
 
 @dataclass(frozen=True)
 class Correction:
-    """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it) + run_ms."""
+    """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it) + run_ms,
+    where matrix products count `products` times in the sum, and what is neither a product nor a convolution `others` times."""
 
     scale: float = 1.0
     per_kernel_ms: float = 0.0
@@ -37,28 +42,70 @@ class Correction:
     within_ms_per_mb: float = 0.0
     run_ms: float = 0.0
     cache_mb: float = _USUAL_CACHE_MB
+    products: float = 1.0
+    others: float = 1.0
 
     def ms(self, totals: Totals) -> float:
         """The time of a network, at least a hundredth of the sum of its kernels."""
-        return max(float(_row(totals, self.cache_mb) @ self._vector), totals.kernels_ms / 100)
+        weighted = totals.kernels_ms + (self.products - 1) * totals.products_ms + (self.others - 1) * totals.others_ms
+        return float(self.times(np.array([weighted]), np.array([totals.launches]), np.array([totals.weight_bytes]))[0])
+
+    def streamed(self, totals: Totals) -> float:
+        """The share of a network's time that is the price of weights beyond the cache, about which the sum of kernels says nothing."""
+        beyond = self.beyond_ms_per_mb * max(0.0, totals.weight_bytes / _MB - self.cache_mb)
+        return min(max(beyond / self.ms(totals), 0.0), 1.0)
+
+    def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats) -> Floats:
+        """`ms` for arrays, one entry per network; in the sums `kernels_ms` each kernel counts `factor` of its family times."""
+        weights = weight_bytes / _MB
+        found = self.scale * kernels_ms + self.per_kernel_ms * launches + self.run_ms
+        found += self.beyond_ms_per_mb * np.maximum(weights - self.cache_mb, 0.0) + self.within_ms_per_mb * np.minimum(
+            weights, self.cache_mb
+        )
+        return np.maximum(found, kernels_ms / 100)
+
+    def factor(self, family: str) -> float:
+        """How many times a kernel of the family counts in the sum."""
+        part = part_of(family)
+        return self.products if part == PRODUCTS else self.others if part == OTHERS else 1.0
 
     @property
     def _vector(self) -> Floats:
-        return np.array([self.scale, self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms])
+        more = [self.scale * (self.products - 1), self.scale * (self.others - 1)]
+        return np.array([self.scale, self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms, *more])
+
+
+CONVOLUTIONS, PRODUCTS, OTHERS = "convolutions", "products", "others"
+
+
+def part_of(family: str) -> str:
+    """What a kernel is to a network: convolutions fill the processor wherever their operands are, products less so, and all else is waiting for memory."""
+    group = kin(family)
+    return CONVOLUTIONS if group in (CONVOLUTION, DEPTHWISE) else PRODUCTS if group == MATRIX else OTHERS
 
 
 def _row(totals: Totals, cache_mb: float) -> Floats:
     weights = totals.weight_bytes / _MB
-    return np.array([totals.kernels_ms, totals.launches, max(0.0, weights - cache_mb), min(weights, cache_mb), 1.0])
+    return np.array(
+        [
+            totals.kernels_ms,
+            totals.launches,
+            max(0.0, weights - cache_mb),
+            min(weights, cache_mb),
+            1.0,
+            totals.products_ms,
+            totals.others_ms,
+        ]
+    )
 
 
 def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Correction | None = None, alike: bool = True) -> Correction:
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
-    Prior standard deviations: 0.1 of the scale; a microsecond, or 2 % of the usual kernel, per launch; 30 us per MB of weights; 30 us, or
-    5 % of the quickest network, per run. A slow device has more of each, hence the shares. Where kernels and networks were not measured
-    `alike` (one by the runtime's profiler, the other by a clock around the call), half of a kernel per launch and half of the quickest
-    network per run would be no surprise.
+    Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count; a microsecond, or 2 % of the usual kernel,
+    per launch; 30 us per MB of weights; 30 us, or 5 % of the quickest network, per run. A slow device has more of each, hence the shares.
+    Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
+    kernel per launch and half of the quickest network per run would be no surprise.
     """
     prior = prior or Correction()
     if not networks:
@@ -67,7 +114,7 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
     quickest = float(times.min())
     launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
-    deviations = np.array([0.1, launch, 0.03, 0.03, run])
+    deviations = np.array([0.1, launch, 0.03, 0.03, run, 0.05, 0.05])
     caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
     found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
     return min(found, key=lambda pair: pair[1])[0]
@@ -86,4 +133,5 @@ def _ridge(networks: Sequence[Totals], ms: Floats, prior: Correction, deviations
         off = np.abs(goal - rows @ step)
         weights = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(off, 1e-9)))
     left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step / deviations) ** 2).sum())
-    return replace(Correction(*(start + step).tolist()), cache_mb=cache_mb), left
+    scale, per_kernel, beyond, within, run, products, others = (start + step).tolist()
+    return Correction(scale, per_kernel, beyond, within, run, cache_mb, 1.0 + products / scale, 1.0 + others / scale), left

@@ -111,6 +111,8 @@ def _folds(size: int, folds: int | None) -> list[Rows]:
 def _left_out_error(table: _Table, strength: float, kept: Rows | None = None) -> float:
     """Mean absolute log error of networks, a fifth of them left out of the fit at a time."""
     every = np.arange(len(table.networks)) if kept is None else kept
+    if len(every) < 2:
+        return 0.0  # nothing can be left out, so that all strengths are alike, and the strongest is taken
     off = []
     for held in _folds(len(every), 5):
         fit = _fit(table, np.delete(every, held), strength)

@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import Correction, Totals
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, part_of
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -27,8 +27,11 @@ from graphopt.errors import TargetError
 from graphopt.ir import Graph, inline_functions, load
 
 _WARN_SHARE = 0.02  # of the time in families that were never measured, from which the interval cannot be trusted
-_COMPUTE = frozenset({"macs", "edge_macs", "out_elements", "elements", "rows", "panels", "activation", "unfolded", "steps"})
-_LAUNCH = frozenset({"launch", "batch", "pieces"})
+_COMPUTE = frozenset(
+    {"macs", "out_elements", "elements", "rows", "panels", "activation", "clipped", "unfolded"}
+    | {"steps", "single_steps", "idle", "filter_loads", "far_loads", "aliased_loads", "passes"}
+)
+_LAUNCH = frozenset({"launch", "batch", "pieces", "calls"})
 _NOTHING = Estimate(0.0, 0.0, "unknown")
 
 
@@ -66,7 +69,8 @@ class Predictor:
         self._describe = describer(target)
         measured = [self._describe(kernel.signature) for kernel in target.kernels]
         ms = np.array([kernel.ms for kernel in target.kernels], dtype=np.float64)
-        self._times = KernelTimes(measured, ms, coefficients.linear, coefficients.smoothness, model)
+        spread = np.array([kernel.spread for kernel in target.kernels], dtype=np.float64)
+        self._times = KernelTimes(measured, ms, coefficients.linear, coefficients.smoothness, model, spread)
         self._times.prepare()
         self._known: dict[Signature, _Known] = {}
         self._rules: FusionRules | None = None
@@ -154,8 +158,13 @@ class Predictor:
                 unseen += kernel.estimate.ms * kernel.estimate.sigma
             else:
                 unsure += kernel.estimate.ms * kernel.estimate.sigma
-        total = self.correction.ms(Totals(ms, launches, weights))
-        low, high = self.interval.around(total, unsure / ms if ms else 0.0, unseen / ms if ms else 0.0)
+        parts = dict.fromkeys((CONVOLUTIONS, PRODUCTS, OTHERS), 0.0)
+        for kernel in kernels:
+            parts[part_of(kernel.described.family)] += kernel.estimate.ms
+        totals = Totals(ms, launches, weights, parts[PRODUCTS], parts[OTHERS])
+        total = self.correction.ms(totals)
+        sigma = unsure / ms + self.correction.streamed(totals) if ms else 0.0
+        low, high = self.interval.around(total, sigma, unseen / ms if ms else 0.0)
         return Latency(total, low, high)
 
     def _is_unseen(self, kernel: _Known) -> bool:

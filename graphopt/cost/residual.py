@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from graphopt.cost.features import Described
-from graphopt.cost.linear import Floats, by_family
+from graphopt.cost.linear import UNSURE, Floats, by_family
 
 _NEIGHBOURS = 40
 _CHUNK = 256  # questions that are answered at once
@@ -51,10 +52,12 @@ def _matern(distance: Floats) -> Floats:
 class Residual:
     """The log ratio of measured to linear time around the measured kernels of one family."""
 
-    def __init__(self, kernels: Sequence[Described], ratios: Floats, smoothness: Smoothness) -> None:
+    def __init__(self, kernels: Sequence[Described], ratios: Floats, smoothness: Smoothness, noise: Floats | None = None) -> None:
         from scipy.spatial import KDTree  # slow to import: whoever reads no table shall not wait for it
 
-        self._smoothness, self._ratios = smoothness, ratios
+        self._smoothness, self._ratios, self._noise = smoothness, ratios, np.full(len(ratios), smoothness.noise**2)
+        if noise is not None:
+            self._noise += noise**2
         self._places = smoothness.scaled(kernels)
         self._tree = KDTree(self._places)
 
@@ -70,7 +73,7 @@ class Residual:
         places = self._places[near]
         squares = (places**2).sum(axis=-1)
         between = squares[:, :, None] + squares[:, None, :] - 2.0 * places @ places.transpose(0, 2, 1)
-        gram = smooth.covariance(np.sqrt(np.maximum(between, 0.0))) + smooth.noise**2 * np.eye(count)
+        gram = smooth.covariance(np.sqrt(np.maximum(between, 0.0))) + self._noise[near][:, :, None] * np.eye(count)
         to = smooth.covariance(distance)
         weights = np.linalg.solve(gram, to[:, :, None])[:, :, 0]
         mean: Floats = (weights * self._ratios[near]).sum(axis=1)
@@ -78,8 +81,8 @@ class Residual:
         return mean, np.sqrt(np.maximum(variance, 0.0) + smooth.noise**2)
 
 
-def fit_smoothness(kernels: Sequence[Described], ratios: Floats) -> Smoothness:
-    """The smoothness under which the ratios of a family's kernels are most likely."""
+def fit_smoothness(kernels: Sequence[Described], ratios: Floats, noise: Floats | None = None) -> Smoothness:
+    """The smoothness under which the ratios of a family's kernels are most likely; `noise`: what is known of that of each."""
     from scipy.optimize import minimize  # half a second to import, and only fits need it
 
     names = _varying(kernels)
@@ -88,13 +91,13 @@ def fit_smoothness(kernels: Sequence[Described], ratios: Floats) -> Smoothness:
         return start
     chosen = np.unique(np.linspace(0, len(kernels) - 1, min(len(kernels), _FIT_SIZE)).astype(int))
     places = np.array([[kernels[p].place.get(name, 0.0) for name in names] for p in chosen])
-    goal = ratios[chosen]
+    own, goal = noise[chosen] ** 2 if noise is not None else np.zeros(len(chosen)), ratios[chosen]
     first = np.log([start.amplitude, start.noise, *(start.lengths[name] for name in names)])
     lengths = [_log(_BOUNDS["length"])] * len(names)
     bounds = [_log(_BOUNDS["amplitude"]), _log(_BOUNDS["noise"]), *lengths]
-    found = minimize(_unlikelihood, first, (places, goal), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS})
-    amplitude, noise, *reach = np.exp(found.x).tolist()
-    return Smoothness(amplitude, noise, dict(zip(names, reach, strict=True)))
+    found = minimize(_unlikelihood, first, (places, goal, own), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS})
+    amplitude, least, *reach = np.exp(found.x).tolist()
+    return Smoothness(amplitude, least, dict(zip(names, reach, strict=True)))
 
 
 def _log(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -113,7 +116,7 @@ def _start(kernels: Sequence[Described], ratios: Floats, names: Sequence[str]) -
     return Smoothness(spread, _NOISE, dict.fromkeys(names or list(kernels[0].place)[:1], reach))
 
 
-def _unlikelihood(logs: Floats, places: Floats, goal: Floats) -> tuple[float, Floats]:
+def _unlikelihood(logs: Floats, places: Floats, goal: Floats, own: Floats) -> tuple[float, Floats]:
     """Negative log marginal likelihood and its gradient, with weak priors that keep lengths and noise from running off."""
     from scipy.linalg import cho_factor, cho_solve
 
@@ -123,7 +126,7 @@ def _unlikelihood(logs: Floats, places: Floats, goal: Floats) -> tuple[float, Fl
     shape = _matern(distance)
     size = len(goal)
     try:
-        factor = cho_factor(amplitude**2 * shape + (noise**2 + 1e-10) * np.eye(size), lower=True)
+        factor = cho_factor(amplitude**2 * shape + np.diag(noise**2 + own + 1e-10), lower=True)
     except np.linalg.LinAlgError:
         return 1e25, np.zeros_like(logs)
     solved = cho_solve(factor, goal)
@@ -161,17 +164,24 @@ class Residuals:
         return mean, sigma
 
 
-def residuals(kernels: Sequence[Described], ratios: Floats, smoothness: Mapping[str, Smoothness]) -> Residuals:
+def residuals(kernels: Sequence[Described], ratios: Floats, smoothness: Mapping[str, Smoothness], spread: npt.ArrayLike = 0.0) -> Residuals:
     """The residuals of measured kernels, of the families whose smoothness is known."""
+    noise = _noise(spread, len(kernels))
     found = {
-        family: Residual([kernels[place] for place in places], ratios[places], smoothness[family])
+        family: Residual([kernels[place] for place in places], ratios[places], smoothness[family], noise[places])
         for family, places in by_family(kernels).items()
         if family in smoothness
     }
     return Residuals(found, smoothness)
 
 
-def fit_residuals(kernels: Sequence[Described], ratios: Floats) -> dict[str, Smoothness]:
-    """The smoothness of each family of the measured kernels."""
-    groups = by_family(kernels).items()
-    return {family: fit_smoothness([kernels[place] for place in places], ratios[places]) for family, places in groups}
+def fit_residuals(kernels: Sequence[Described], ratios: Floats, spread: npt.ArrayLike = 0.0) -> dict[str, Smoothness]:
+    """The smoothness of each family of the measured kernels; `spread` as in `fit_from_kernels`."""
+    groups, noise = by_family(kernels).items(), _noise(spread, len(kernels))
+    return {family: fit_smoothness([kernels[place] for place in places], ratios[places], noise[places]) for family, places in groups}
+
+
+def _noise(spread: npt.ArrayLike, count: int) -> Floats:
+    """What is unsure of the logarithm of each kernel's time, besides what is unsure of all."""
+    found: Floats = UNSURE * np.broadcast_to(np.asarray(spread, dtype=np.float64), (count,))
+    return found

@@ -63,7 +63,7 @@ class Target:
     runtime_version: str = ""
     provider: str = ""
     precision: str = "float32"
-    threads: int = 1
+    threads: int = 1  # 0: not stated
     block: int = 1
     align: int = 1
     aliases: tuple[str, ...] = ()
@@ -193,10 +193,11 @@ def _described(path: Path) -> dict[str, Any]:
 
 _Kind = tuple[str, Callable[[Any], bool]]
 _NUMBER: _Kind = ("positive whole number", lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0)
+_COUNT: _Kind = ("whole number", lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0)
 _TEXTS: _Kind = ("list of texts", lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value))
 _TABLE: _Kind = ("table", lambda value: isinstance(value, dict))
 _TEXT: _Kind = ("text", lambda value: isinstance(value, str))
-_KINDS: dict[str, _Kind] = {"threads": _NUMBER, "block": _NUMBER, "align": _NUMBER, "aliases": _TEXTS}
+_KINDS: dict[str, _Kind] = {"threads": _COUNT, "block": _NUMBER, "align": _NUMBER, "aliases": _TEXTS}
 
 
 def _kernels(path: Path) -> tuple[MeasuredKernel, ...]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from graphopt.cost.families import is_unknown
 from graphopt.cost.features import Described
@@ -38,9 +39,15 @@ class KernelTimes:
     """Times of kernels from measured kernels and what was fitted to them."""
 
     def __init__(
-        self, measured: Sequence[Described], ms: Floats, linear: LinearModel, smoothness: Mapping[str, Smoothness], model: Model = "fused"
+        self,
+        measured: Sequence[Described],
+        ms: Floats,
+        linear: LinearModel,
+        smoothness: Mapping[str, Smoothness],
+        model: Model = "fused",
+        spread: npt.ArrayLike = 0.0,
     ) -> None:
-        self._measured, self._ms, self._linear, self._smoothness = measured, ms, linear, smoothness
+        self._measured, self._ms, self._linear, self._smoothness, self._spreads = measured, ms, linear, smoothness, spread
         self._table: dict[Signature, float] = dict(zip((kernel.signature for kernel in measured), ms.tolist(), strict=True))
         self._families = {kernel.family for kernel in measured}
         self._estimate: Callable[[Sequence[Described]], list[Estimate]] = {
@@ -79,7 +86,7 @@ class KernelTimes:
     def _residuals(self) -> Residuals:
         with np.errstate(divide="ignore"):
             ratios = np.log(self._ms / np.maximum(self._linear.ms(self._measured), 1e-9))
-        return residuals(self._measured, ratios, self._smoothness)
+        return residuals(self._measured, ratios, self._smoothness, self._spreads)
 
     def _fused(self, kernels: Sequence[Described]) -> list[Estimate]:
         """The law, times the ratio of measured to predicted time around the kernel."""

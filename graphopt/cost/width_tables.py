@@ -18,7 +18,6 @@ from graphopt.cost.fitting import describer
 from graphopt.cost.fused_widths import FusedWidths
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.kernel_tables import Floats, KernelTables
-from graphopt.cost.network import Correction
 from graphopt.cost.observed import Choice, Observer
 from graphopt.cost.predictor import Predictor
 from graphopt.cost.widths import Size, Term
@@ -97,7 +96,7 @@ class WidthTables:
         found = np.empty(len(rows))
         for start in range(0, len(rows), _CHUNK):
             columns = np.ascontiguousarray(rows[start : start + _CHUNK].T)
-            found[start : start + _CHUNK] = _corrected(self._predictor.correction, *self._tables.sums(columns))
+            found[start : start + _CHUNK] = self._predictor.correction.times(*self._tables.sums(columns))
         return found
 
     def along(self, group: str, choice: Sequence[int] | None = None) -> Floats:
@@ -118,14 +117,15 @@ class WidthTables:
         return [size.at(assigned) for size in self._sizes]
 
     def _figures(self, signatures: Sequence[Signature]) -> Floats:
-        """What the correction adds up of each kernel: milliseconds, launches, bytes of weights. What is unknown is left out."""
+        """What the correction adds up of each kernel: milliseconds as it weighs them, launches, bytes of weights. What is unknown is left out."""
         parts = [self._predictor.time(signatures[start : start + _BATCH]) for start in range(0, len(signatures), _BATCH)]
         ms = np.concatenate([np.zeros(0), *parts])
         describe = describer(self._predictor.target)
         described = [describe(sig) for sig in signatures]
         launched = np.array([not kernel.free for kernel in described], bool) & (ms > 0)
         weights = np.array([kernel.weight_bytes for kernel in described], np.float64)
-        return np.stack([ms, launched.astype(np.float64), np.where(launched, weights, 0.0)])
+        factors = np.array([self._predictor.correction.factor(kernel.family) for kernel in described], np.float64)
+        return np.stack([ms * factors, launched.astype(np.float64), np.where(launched, weights, 0.0)])
 
     def _classes(self, block: int) -> list[list[int]]:
         """For each level of each group a class: levels of one class fill blocks alike, in every axis that the group is in."""
@@ -149,12 +149,3 @@ def _checked(group: ChannelGroup, widths: Sequence[int]) -> tuple[int, ...]:
     if found[0] < 1 or found[-1] > group.size:
         raise EditError(f"channel group {group.name!r} has {group.size} units; it cannot keep {found[0] if found[0] < 1 else found[-1]}")
     return found
-
-
-def _corrected(correction: Correction, kernels_ms: Floats, launches: Floats, weight_bytes: Floats) -> Floats:
-    """`Correction.ms` for arrays."""
-    weights = weight_bytes / 1e6
-    found = correction.scale * kernels_ms + correction.per_kernel_ms * launches + correction.run_ms
-    found += correction.beyond_ms_per_mb * np.maximum(weights - correction.cache_mb, 0.0)
-    found += correction.within_ms_per_mb * np.minimum(weights, correction.cache_mb)
-    return np.maximum(found, kernels_ms / 100)

@@ -16,6 +16,6 @@ def inline_functions(graph: Graph, keep: Collection[tuple[str, str]] = ()) -> Gr
     (`Graph.to_proto` says how much that may be).
     """
     wanted = {function.key[:2] for function in graph.functions} - set(keep)
-    if not any((node.domain, node.op_type) in wanted for node in graph.walk()):
+    if not wanted or not any((node.domain, node.op_type) in wanted for node in graph.walk()):
         return graph
     return Graph.from_proto(inliner.inline_selected_functions(graph.to_proto(), sorted(wanted)))

@@ -44,11 +44,12 @@ class IntegerEvaluator:
     def read(self, value: Value | None) -> Partial | None:
         if value is None:
             return None
-        if value not in self.partial and (value.producer is None or value.producer.op_type == "Constant"):
+        found = self.partial.get(value)
+        if found is None and (value.producer is None or value.producer.op_type == "Constant"):
             contents = constant(value) if _small_integer(value, self.types) else None
             if contents is not None:
-                self.partial[value] = contents.astype(object)
-        return self.partial.get(value)
+                found = self.partial[value] = contents.astype(object)
+        return found
 
     def visit(self, node: Node) -> None:
         rule = _RULES.get(node.op_type) if not node.domain else None
@@ -59,9 +60,11 @@ class IntegerEvaluator:
             result = rule(node, [self.read(value) for value in node.inputs], self.types)
         except (IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError):
             return  # a model that is wrong here is reported by the checker or the runtime, not by an estimate of ours
+        if result is None:
+            return
         known = self.types.get(output)
         elem_type = TensorProto.INT64 if known is None else known.elem_type
-        if result is not None and result.size <= _LARGEST and elem_type in INTEGERS and fits(result, elem_type):
+        if result.size <= _LARGEST and elem_type in INTEGERS and fits(result, elem_type):
             self.partial[output] = result
 
 

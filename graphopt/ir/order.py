@@ -16,15 +16,15 @@ def in_order(graph: nx.MultiDiGraph[Any]) -> tuple[Node, ...]:
     waiting: dict[Node, int] = {}
     for vertex in graph:
         if isinstance(vertex, Node):
-            waiting[vertex] = sum(1 for value in graph.pred[vertex] if value.producer is not None and value.producer in graph)
+            waiting[vertex] = sum(value.producer is not None and value.producer in graph for value in graph.predecessors(vertex))
     ready = [(node.order, node) for node, count in waiting.items() if count == 0]
     heapq.heapify(ready)
     result: list[Node] = []
     while ready:
         _, node = heapq.heappop(ready)
         result.append(node)
-        for value in graph.succ[node]:
-            for reader in graph.succ[value]:
+        for value in graph.successors(node):
+            for reader in graph.successors(value):
                 waiting[reader] -= 1
                 if waiting[reader] == 0:
                     heapq.heappush(ready, (reader.order, reader))

@@ -164,6 +164,9 @@ def _tensor_type(proto: onnx.TypeProto) -> TensorType | None:
         return TensorType(tensor.elem_type, None)
     dims: list[int | str | None] = []
     for dim in tensor.shape.dim:
+        if (size := dim.dim_value) > 0:
+            dims.append(size)
+            continue
         known = dim.WhichOneof("value")
         dims.append(
             dim.dim_value if known == "dim_value" and dim.dim_value >= 0 else (dim.dim_param or None) if known == "dim_param" else None

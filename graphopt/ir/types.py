@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 
 @dataclass(frozen=True)
@@ -12,12 +14,12 @@ class TensorType:
     elem_type: int
     shape: tuple[int | str | None, ...] | None
 
-    @property
+    @cached_property
     def static(self) -> tuple[int, ...] | None:
         """The shape if every dimension is a number."""
         if self.shape is None or not all(isinstance(size, int) for size in self.shape):
             return None
-        return tuple(size for size in self.shape if isinstance(size, int))
+        return cast(tuple[int, ...], self.shape)
 
     @property
     def plain(self) -> TensorType:

@@ -82,3 +82,36 @@ def test_the_padding_of_tensorflow_is_part_of_the_convolution() -> None:
         (kernel,) = kernels(graph, load_rules(rules))
         assert kernel.signature.operator == "Conv"
         assert [operand.shape for operand in kernel.signature.activations] == [(1, 8, 16, 16)]
+        assert kernel.signature.attribute("pads") == (0, 0, 1, 1)
+
+
+def test_padding_that_is_not_known_is_part_of_the_convolution_too() -> None:
+    graph = _graph(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,16,16] x, int64[8] q) => (float[1,8,a,b] y) '
+        "<float[8,8,3,3] w> { p = Pad(x, q) y = Conv <strides = [2,2]> (p, w) }"
+    )
+    for rules in ("tensorrt", "tflite-cpu", "tflite-gpu"):
+        assert [kernel.signature.operator for kernel in kernels(graph, load_rules(rules))] == ["Conv"]
+
+
+_OTHERWISE = [
+    ("y = Conv <pads = [1,1,1,1]> (x, w, b)", "y = Conv <pads = [1,1,1,1]> (x, w)"),
+    ("y = Relu(x)", "c = Cast <to = 1> (x) r = Relu(c) y = Concat <axis = 1> (r)"),
+    (
+        "l, r = Split <axis = 1> (x, halves) m = Relu(l) n = Sigmoid(r) y = Concat <axis = 1> (m, n)",
+        "l = Slice(x, none, half, one) r = Slice(x, half, all, one) m = Relu(l) n = Sigmoid(r) y = Concat <axis = 1> (m, n)",
+    ),
+]
+
+
+@pytest.mark.parametrize("rules", ["tensorrt", "tflite-cpu", "tflite-gpu"])
+@pytest.mark.parametrize(("one", "other"), _OTHERWISE)
+def test_what_exporters_write_differently_is_the_same(one: str, other: str, rules: str) -> None:
+    constants = (
+        "int64[2] halves = {4, 4}, int64[1] none = {0}, int64[1] half = {4}, int64[1] all = {9223372036854775807}, int64[1] one = {1}"
+    )
+    found = []
+    for body in (one, other):
+        graph = _graph(f"{_HEAD} {_WEIGHTS[:-1]}, {constants}> {{ {body} }}")
+        found.append(sorted(str(kernel.signature) for kernel in kernels(graph, load_rules(rules))))
+    assert found[0] == found[1]

@@ -18,7 +18,9 @@ def test_the_law_is_found() -> None:
     assert model.ms(DENSE) == pytest.approx(TIMES, rel=1e-3)
     parts = model.parts(DENSE[-1])
     assert sum(parts.values()) == pytest.approx(TIMES[-1], rel=1e-3)
-    assert parts["macs"] == pytest.approx(MAC_MS * DENSE[-1].features["macs"], rel=0.2)
+    # Which of the amounts that grow with the operations gets the price is open, as none differs from them in these kernels.
+    work = parts.keys() - {"launch", "in_bytes", "out_bytes", "weight_bytes", "out_elements"}
+    assert sum(parts[name] for name in work) == pytest.approx(MAC_MS * DENSE[-1].features["macs"], rel=0.2)
 
 
 def test_outliers_do_not_move_it() -> None:

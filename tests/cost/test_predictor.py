@@ -15,6 +15,7 @@ from graphopt.cost.target import Target
 from graphopt.errors import OpenShapeError, TargetError
 
 from ..networks import network, write_network
+from ..padding import same_padded
 from .kernels_by_law import conv, elementwise, law, measured_target, network_ms, random_network, without_kernels
 
 
@@ -208,3 +209,12 @@ def test_a_model_without_nodes(fitted: Target) -> None:
 def test_a_guess_is_said_to_be_one(measured: Target) -> None:
     target = fit_target(replace(measured_target(networks=0), kernels=measured.kernels))
     assert any("guess" in warning for warning in predict(graphopt.Graph.from_proto(network()), target).warnings)
+
+
+def test_sizes_that_nothing_states_make_unknown_kernels(fitted: Target) -> None:
+    model = same_padded(15, 20, 3, 2)
+    del model.graph.node[:-3]
+    model.graph.input.append(helper.make_tensor_value_info("pads", TensorProto.INT64, [8]))
+    found = predict(graphopt.Graph.from_proto(model), fitted)
+    assert {kernel.source for kernel in found.kernels} == {"unknown"}
+    assert any("unknown cost" in warning for warning in found.warnings)

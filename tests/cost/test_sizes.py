@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import parser
+import pytest
+from onnx import helper, numpy_helper, parser
 
 from graphopt.cost import fixed_types
+from graphopt.cost.fusion import kernels, load_rules
 from graphopt.ir import Graph
+from tests.padding import same_padded
 
 # The shape of y is computed from that of x: [batch, time, 6] -> [batch * time, 6].
 FLATTENED = """
@@ -71,3 +74,27 @@ def test_edits_are_seen_large_weights_and_subgraphs_included() -> None:
 
 def test_absent_and_unknown_values_have_no_shape() -> None:
     assert fixed_types(graph_of(FLATTENED)).static(None) is None
+
+
+@pytest.mark.parametrize("rules", ["onnxruntime-cpu", "tensorrt", "tflite-cpu", "tflite-gpu"])
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_padding_that_is_computed_in_floats_is_known(rules: str, batch: int | str) -> None:
+    computed = same_padded(15, 20, 3, 2, batch=batch)
+    graph = Graph.from_proto(computed)
+    types = fixed_types(graph)
+    assert types.static(graph.value("y")) == (1, 8, 8, 10)
+    stated = same_padded(15, 20, 3, 2)
+    del stated.graph.node[:-3]
+    stated.graph.initializer.append(numpy_helper.from_array(np.array([0, 0, 1, 0, 0, 0, 1, 1]), "pads"))
+    expected, found = (
+        [str(kernel.signature) for kernel in kernels(g, load_rules(rules), fixed_types(g))] for g in (Graph.from_proto(stated), graph)
+    )
+    assert found == expected
+
+
+def test_padding_that_the_caller_gives_leaves_sizes_open() -> None:
+    model = same_padded(15, 20, 3, 2)
+    del model.graph.node[:-3]
+    model.graph.input.append(helper.make_tensor_value_info("pads", 7, [8]))
+    graph = Graph.from_proto(model)
+    assert fixed_types(graph).static(graph.value("y")) is None

@@ -53,6 +53,11 @@ def test_only_the_description(folder: Path) -> None:
     assert (target.device, target.aliases, target.kernels) == ("a board", ("plank",), ())
 
 
+def test_threads_that_nobody_stated(folder: Path) -> None:
+    replace(Target.load(folder), threads=0).save(folder)
+    assert Target.load(folder).threads == 0
+
+
 def _replaced(old: str, new: str) -> Callable[[str], str]:
     return lambda text: text.replace(old, new, 1)
 
@@ -65,6 +70,7 @@ def _replaced(old: str, new: str) -> Callable[[str], str]:
         ("target.toml", _replaced('"onnxruntime"', '"abacus"'), "line 3: runtime 'abacus' is none of onnxruntime, tensorrt, tflite"),
         ("target.toml", _replaced("threads", "treads"), "unknown key 'treads'"),
         ("target.toml", _replaced("threads = 1", "threads ="), "(at line 9"),
+        ("target.toml", _replaced("threads = 1", "threads = -1"), "threads = -1 is no whole number"),
         ("target.toml", _replaced('["plank"]', "[1]"), "line 12: aliases = [1] is no list of texts"),
         ("kernels.csv", _replaced("signature,ms", "signature,us"), "line 1: the columns must be signature,ms,spread,count"),
         ("kernels.csv", lambda text: text + "Conv(,1,0,1\n", "not the signature of a kernel"),

@@ -29,7 +29,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 def main(target: str, data: Path | None, graphs: Path | None, out: Path | None) -> None:
     """Make the folder of TARGET from published measurements.
 
-    Networks are rebuilt with torch, torchvision, timm and pytorchcv, with random weights. What is kept is which kernels they run, and their times.
+    Networks are rebuilt with torch, torchvision, timm and pytorchcv, with random weights, which is not needed for those that --graphs has. What is
+    kept is which kernels they run, and their times.
     """
     try:
         _run(target, data, graphs, out)

@@ -35,6 +35,7 @@ class Definition:
 
 
 _TORCH2TRT = {"source": "github.com/NVIDIA-AI-IOT/torch2trt, docs/benchmarks", "licence": "MIT"}
+_CHIPS = "The table names phones; the names of the chips are general knowledge."
 _EFFICIENTVIT = "github.com/mit-han-lab/efficientvit, applications/efficientvit_cls/README.md (EfficientViT-B)"
 _QED = {
     "source": "github.com/qed-usc/mobile-ml-benchmark, dataset/tflite_cnn_e2e.csv",
@@ -63,10 +64,11 @@ def _jetson(name: str, device: str, alias: str, fit: Mapping[str, Any], provenan
         device=f"NVIDIA {device}",
         description=f"{device}, TensorRT, float16, batch 1",
         runtime="tensorrt",
-        runtime_version="not stated (2019)",
+        runtime_version="not stated",
         provider="GPU",
         rules="tensorrt",
         precision="float16",
+        threads=0,
         block=8,
         align=8,
         aliases=tuple(alias.split()),
@@ -87,6 +89,7 @@ def _tflite_cpu(
         provider="CPU",
         rules="tflite-cpu",
         precision=precision,
+        threads=0 if provenance is _MLPERF else 1,
         align=8,
         aliases=tuple(alias.split()),
         fit={"features": _PRICED, "extra": _UNFOLDED, **({"groups": groups} if groups else {})},
@@ -96,7 +99,8 @@ def _tflite_cpu(
 
 def _phone_cpu(name: str, device: str, phone: str, precision: str, alias: str) -> Definition:
     notes = (
-        "The table's graphs are NHWC with SAME padding; the networks were rebuilt with pytorchcv. 224-pixel convolutional networks only."
+        "Convolutional networks of 224 pixels, rebuilt with pytorchcv: the same operations, not the same file; padding may differ. "
+        + _CHIPS
     )
     target = _tflite_cpu(name, device, "one large core", precision, alias, _QED, notes, _FULLY_CONNECTED)
     return Definition(target, partial(_mobile, device=phone, precision=_SHORT[precision], cores="1large"))
@@ -105,7 +109,7 @@ def _phone_cpu(name: str, device: str, phone: str, precision: str, alias: str) -
 def _phone_gpu(name: str, device: str, phone: str, times: str, chains: str, alias: str) -> Definition:
     notes = (
         "Kernels are those of the per-operator table; element-wise operations that stand alone are not in it, their laws come from whole "
-        "networks. The table names phones; the names of the chips are general knowledge."
+        f"networks. {_CHIPS}"
     )
     target = Target(
         name=name,
@@ -116,6 +120,7 @@ def _phone_gpu(name: str, device: str, phone: str, times: str, chains: str, alia
         provider="GPU delegate",
         rules="tflite-gpu",
         precision="float16",
+        threads=0,
         block=4,
         align=4,
         aliases=tuple(alias.split()),
@@ -128,10 +133,10 @@ def _phone_gpu(name: str, device: str, phone: str, times: str, chains: str, alia
 
 def _board(name: str, precision: str, alias: str) -> Definition:
     notes = (
-        "Mean time of a query as LoadGen sees it. MobileNet v1 to v3, EfficientNet-Lite and ResNet-50 only; threads are not stated. "
-        "int8 networks are the float graphs, quantised by the submitter."
+        "Mean time of a query as LoadGen sees it. MobileNet v1 to v3, EfficientNet-Lite and ResNet-50 only, rebuilt with timm and torchvision. "
+        "Threads are not stated. int8 networks are the float graphs, quantised by the submitter."
     )
-    target = _tflite_cpu(name, "Raspberry Pi 4B (Cortex-A72)", "its cores, with ruy", precision, alias, _MLPERF, notes, {})
+    target = _tflite_cpu(name, "Raspberry Pi 4B (Cortex-A72)", "the CPU, with ruy", precision, alias, _MLPERF, notes, {})
     return Definition(target, partial(_mlperf, device="raspberry-pi-4b", precision=_SHORT[precision]))
 
 
@@ -161,8 +166,13 @@ _NANO = _jetson(
         "constant": True,
     },
     _TORCH2TRT
-    | {"source": f"{_TORCH2TRT['source']}; {_EFFICIENTVIT}", "licence": "MIT; EfficientViT: its repository's", "date": "2019-06-19; 2023"},
-    "Power mode and clocks are not stated. Depthwise and attention kernels only from EfficientViT, whose times include the transfer of data.",
+    | {
+        "source": f"{_TORCH2TRT['source']}; {_EFFICIENTVIT}",
+        "licence": "MIT (torch2trt); that of the README of EfficientViT was not looked up",
+        "date": "2019-06-19 (torch2trt); not stated (EfficientViT)",
+    },
+    "Power mode, clocks and the version of TensorRT are not stated. Depthwise and attention kernels only from EfficientViT, measured by another "
+    "laboratory, whose times include the transfer of data.",
 )
 _AGX_XAVIER = _jetson(
     "jetson-agx-xavier",
@@ -170,8 +180,8 @@ _AGX_XAVIER = _jetson(
     "xavier",
     {},
     _TORCH2TRT | {"date": "2019-10-04"},
-    "The table of docs/benchmarks; by that of the README, an earlier run, DenseNets are twice as fast. Power mode and clocks are not stated. "
-    "Small networks are bound by launches.",
+    "The table of docs/benchmarks; by that of the README, an earlier run, DenseNets are twice as fast. Power mode, clocks and the "
+    "version of TensorRT are not stated. Small networks are bound by launches.",
 )
 
 DEFINITIONS: Mapping[str, Definition] = {

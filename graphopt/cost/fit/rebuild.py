@@ -42,23 +42,11 @@ def _build(recipe: Recipe) -> Any:
             options |= {"init_weights": False, "aux_logits": False}
         return _package("torchvision.models").get_model(recipe.constructor, weights=None, **options)
     if recipe.package == "timm":
-        _whole_number_padding()
         if "channel_multiplier" in options:  # a family that timm has one width of, by the generator behind it
             generator = _package("timm.models.efficientnet")._gen_mobilenet_v1
             return generator(recipe.constructor, pretrained=False, **options)
         return package.create_model(recipe.constructor, pretrained=False, exportable=True, **options)
     return _package("pytorchcv.model_provider").get_model(recipe.constructor, pretrained=False, **options)
-
-
-def _whole_number_padding() -> None:
-    """TensorFlow's SAME padding as numbers in the file; timm would export the arithmetic that finds them."""
-    padding = _package("timm.layers.padding")
-    same = padding.get_same_padding
-
-    def fixed(x: Any, kernel_size: int, stride: int, dilation: int) -> Any:
-        return same(int(x), kernel_size, stride, dilation)
-
-    padding.get_same_padding = fixed
 
 
 def _package(name: str) -> Any:

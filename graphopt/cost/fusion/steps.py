@@ -108,6 +108,17 @@ def split_slices(overlay: Overlay) -> None:
     _split(overlay, "Slice")
 
 
+def slice_splits(overlay: Overlay) -> None:
+    """A Split becomes a Slice for every piece, in runtimes that have no other way to cut a tensor."""
+    for op in [op for op in overlay.ops if op.kind == "Split" and not op.dead]:
+        wire = op.inputs[0]
+        pieces = [output for output in op.outputs if output is not None]
+        bounds: list[Wire | None] = [shape_constant(1) for _ in ("starts", "ends", "axes")]
+        attributes = {"axes": [op.attributes.get("axis", 0)]}
+        overlay.replace([op], [Op("Slice", [wire, *bounds], [piece], attributes, op.nodes) for piece in pieces])
+    overlay.compact()
+
+
 def _split(overlay: Overlay, kind: str) -> None:
     for wire in [wire for op in overlay.ops if not op.dead for wire in op.outputs if wire is not None] + list(overlay.wires.values()):
         if len(wire.uses) > 1 and not wire.constant and not wire.kept and wire.shape is not None:
@@ -200,6 +211,7 @@ def _one_of(wire: Wire, axis: int) -> Callable[[Callable[[Wire], tuple[int, ...]
 ALGORITHMS: dict[str, Callable[[Overlay], None]] = {
     "common-subexpressions": common_subexpressions,
     "push-transposes": push_transposes,
+    "slice-splits": slice_splits,
     "split-gathers": split_gathers,
     "split-slices": split_slices,
 }
