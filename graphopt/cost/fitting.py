@@ -12,10 +12,10 @@ import numpy as np
 from graphopt.cost.coefficients import Coefficients
 from graphopt.cost.families import is_unknown, kin
 from graphopt.cost.features import Described, describe
-from graphopt.cost.interval import coverage, fit_interval, score
+from graphopt.cost.interval import coverage, drift, fit_interval, score
 from graphopt.cost.kernel import Signature
 from graphopt.cost.linear import Floats, Law, LinearModel, fit_from_kernels
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, fit_correction, part_of
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, fit_correction, part_of, streamed_bytes
 from graphopt.cost.pooled import Observed, PoolOptions, fit_from_networks
 from graphopt.cost.residual import Smoothness, fit_residuals
 from graphopt.cost.target import MeasuredNetwork, Target
@@ -42,7 +42,7 @@ class _Network:
 
     @property
     def weight_bytes(self) -> float:
-        return float(sum(kernel.weight_bytes * count for kernel, count in self.kernels))
+        return float(sum(streamed_bytes(kernel.family, kernel.weight_bytes) * count for kernel, count in self.kernels))
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,11 @@ def fit_target(target: Target, held_out: bool = True) -> Target:
     found = {model: _held_out(networks, kernels, model, folded[model]) for model in models} if held_out and len(networks) > 1 else {}
     if not kernels.measured and found:
         found["linear"] = found["fused"]
+    moved = drift([network.spread for network in target.networks])
     coefficients = Coefficients(
         fits["fused"].linear,
         {model: fit.correction for model, fit in fits.items()},
-        {model: fit_interval(_scores(found.get(model, []))) for model in models},
+        {model: replace(fit_interval(_scores(found.get(model, []))), drift=moved) for model in models},
         kernels.smoothness,
         len(target.kernels),
     )

@@ -9,6 +9,7 @@ from math import ceil, exp, hypot, log
 import numpy as np
 
 COVERAGE = 0.9
+_MOST_DRIFT = 0.1  # more is no drift but a spread of something else
 _ENOUGH = 9  # scores of which the largest is a 90 % quantile
 _WITHOUT = 3.0  # taken as the quantile where no network was measured: 3 x 2 %, what sums of kernels were found to be off by, and more
 _SHARE = 0.02  # always unsure, relatively
@@ -19,10 +20,15 @@ _UNSURE = 0.5  # of the kernels' own uncertainty, weighted with their share of t
 
 @dataclass(frozen=True)
 class Interval:
-    """The 90 % interval around a time is a factor exp(+-quantile * unsureness); `networks`: how many the quantile is from."""
+    """The 90 % interval around a time is a factor exp(+-quantile * unsureness); `networks`: how many the quantile is from.
+
+    `drift` is how far, relatively, one network's times lie apart from session to session: networks that were held out were measured in the same
+    sessions as those behind the fit, and whoever measures later does it in another.
+    """
 
     quantile: float = _WITHOUT
     networks: float = 0.0
+    drift: float = 0.0
 
     def around(self, ms: float, sigma: float, unseen: float = 0.0) -> tuple[float, float]:
         """Lower and upper end for a network of which `sigma` is unsure: its kernels in log time, on average by time, and what is no kernel's time.
@@ -31,7 +37,7 @@ class Interval:
         """
         if ms <= 0:
             return 0.0, 0.0
-        width = hypot(self.quantile * unsureness(ms, sigma), _NORMAL * unseen)
+        width = hypot(self.quantile * unsureness(ms, sigma), _NORMAL * unseen, self.drift)
         return ms * exp(-width), ms * exp(width)
 
 
@@ -55,6 +61,11 @@ def fit_interval(scores: Sequence[float]) -> Interval:
     if rank <= count:
         return Interval(float(ordered[rank - 1]), float(count))
     return Interval(float(max(ordered[-1] * (1 + (_ENOUGH - count) / _ENOUGH), _WITHOUT * (_ENOUGH - count) / _ENOUGH)), float(count))
+
+
+def drift(spreads: Sequence[float]) -> float:
+    """The usual distance of sessions, from the networks' relative spreads."""
+    return min(float(np.median(spreads)), _MOST_DRIFT) if spreads else 0.0
 
 
 def coverage(scores: Sequence[float]) -> float:

@@ -21,8 +21,8 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Totals:
-    """Of one network: the sum of its kernels' times, how many are launched, the bytes of its weights, and which part of the sum matrix products
-    and which part kernels of other kinds than convolutions and products take."""
+    """Of one network: the sum of its kernels' times, how many are launched, the bytes of its weights (`streamed_bytes`), and which part of the
+    sum matrix products and which part kernels of other kinds than convolutions and products take."""
 
     kernels_ms: float
     launches: float
@@ -82,6 +82,15 @@ def part_of(family: str) -> str:
     """What a kernel is to a network: convolutions fill the processor wherever their operands are, products less so, and all else is waiting for memory."""
     group = kin(family)
     return CONVOLUTIONS if group in (CONVOLUTION, DEPTHWISE) else PRODUCTS if group == MATRIX else OTHERS
+
+
+def streamed_bytes(family: str, weight_bytes: float) -> float:
+    """The weights of a kernel that a network may find in memory and no longer in a cache, at a price that the kernel by itself does not show.
+
+    Those of matrix products, of which a run uses each but a few times. A convolution hides the reading behind its work, and a Gather reads a
+    few rows of its table.
+    """
+    return weight_bytes if part_of(family) == PRODUCTS else 0.0
 
 
 def _row(totals: Totals, cache_mb: float) -> Floats:

@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, part_of
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, part_of, streamed_bytes
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -88,7 +88,7 @@ class Predictor:
     def rules(self) -> FusionRules:
         """The target's fusion rules."""
         if self._rules is None:
-            self._rules = load_rules(self.target.rules_file)
+            self._rules = load_rules(self.target.rules_file).with_block(self.target.block)
         return self._rules
 
     def time(self, signatures: Iterable[Signature]) -> Floats:
@@ -151,7 +151,9 @@ class Predictor:
     def _latency(self, kernels: Sequence[_Known]) -> Latency:
         ms = sum(kernel.estimate.ms for kernel in kernels)
         launches = sum(not kernel.described.free for kernel in kernels)
-        weights = sum(kernel.described.weight_bytes for kernel in kernels if not kernel.described.free)
+        weights = sum(
+            streamed_bytes(kernel.described.family, kernel.described.weight_bytes) for kernel in kernels if not kernel.described.free
+        )
         unsure, unseen = 0.0, 0.0
         for kernel in kernels:
             if self._is_unseen(kernel):

@@ -18,6 +18,7 @@ from graphopt.cost.fitting import describer
 from graphopt.cost.fused_widths import FusedWidths
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.kernel_tables import Floats, KernelTables
+from graphopt.cost.network import streamed_bytes
 from graphopt.cost.observed import Choice, Observer
 from graphopt.cost.predictor import Predictor
 from graphopt.cost.widths import Size, Term
@@ -123,7 +124,7 @@ class WidthTables:
         describe = describer(self._predictor.target)
         described = [describe(sig) for sig in signatures]
         launched = np.array([not kernel.free for kernel in described], bool) & (ms > 0)
-        weights = np.array([kernel.weight_bytes for kernel in described], np.float64)
+        weights = np.array([streamed_bytes(kernel.family, kernel.weight_bytes) for kernel in described], np.float64)
         factors = np.array([self._predictor.correction.factor(kernel.family) for kernel in described], np.float64)
         return np.stack([ms * factors, launched.astype(np.float64), np.where(launched, weights, 0.0)])
 

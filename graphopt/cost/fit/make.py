@@ -52,7 +52,8 @@ def _kernels(defined: Definition, published: Iterable[Published], graphs: Path) 
 
 def _made(defined: Definition, data: Path, published: Sequence[Published], found: Mapping[str, Sequence[Signature]]) -> Made:
     networks = tuple(
-        MeasuredNetwork(network.name, network.ms, network.spread, tuple(Counter(found[network.name]).items())) for network in published
+        MeasuredNetwork(network.name, network.ms, network.spread / network.ms, tuple(Counter(found[network.name]).items()))
+        for network in published
     )
     target = replace(defined.target, networks=networks)
     matching = None

@@ -15,7 +15,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Published:
-    """A measured network: its name in the table (with the side of the picture where there are several), milliseconds, their spread."""
+    """A measured network: its name in the table (with the side of the picture where there are several), milliseconds, and the standard deviation of these."""
 
     name: str
     ms: float

@@ -108,6 +108,9 @@ def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signatu
     block = campaign.record.host.block
     for_kernels = campaign.seconds * _GENERIC_KERNEL_SHARE
     each = for_kernels / (_ROUNDS * _GENERIC_PASSES)
+    # What the whole networks execute comes first: the correction of the sum is exact only where the sum is.
+    whole = dict.fromkeys(sig for model in networks for sig in model.kernels or () if worth_measuring(sig, block))
+    campaign.kernel_pass(list(whole), 1, each * 2)
     candidates = Pool({sig: count for sig, count in pool.items() if worth_measuring(sig, block)}, block)
     for turn in range(_ROUNDS):
         measured = {kernel.signature: kernel.ms for kernel in campaign.record.measured_kernels()}
