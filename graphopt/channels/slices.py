@@ -36,7 +36,7 @@ def weights(group: ChannelGroup) -> list[Member]:
 
 def normalised(scores: Scores) -> Scores:
     """The scores divided by their mean; ones where that is zero."""
-    mean = scores.sum() / len(scores)
+    mean = scores.mean()
     return scores / mean if mean > 0 else np.ones_like(scores)
 
 
