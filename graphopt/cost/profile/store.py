@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile.clock import Run, timing
@@ -19,6 +21,7 @@ FILE = "profile.json"
 
 # A pass in which a kernel that is always the same takes so much longer than in the best pass was disturbed all along.
 _BAD_CANARY = 1.10
+_DISTURBED = 1.1  # a pass of one kernel that takes so much longer than its best was disturbed
 _UNIT = 1e-7  # seconds: runs are kept as whole numbers of these
 
 
@@ -91,9 +94,12 @@ class Record:
         return self.canaries[session] <= best * _BAD_CANARY
 
     def measured_kernels(self) -> tuple[MeasuredKernel, ...]:
-        """The least time of all passes; what a pass measures beyond it is disturbance. The spread is that of the passes, relative."""
+        """The usual time of the passes; a pass far above the least was disturbed and does not count. The spread is that of all passes, relative.
+
+        Not the least itself: it falls with the number of passes, so that kernels measured often would seem faster than their neighbours.
+        """
         return tuple(
-            MeasuredKernel(Signature.parse(text), min(found.ms), max(found.ms) / min(found.ms) - 1, len(found.ms))
+            MeasuredKernel(Signature.parse(text), _usual(found.ms), max(found.ms) / min(found.ms) - 1, len(found.ms))
             for text, found in self.kernels.items()
         )
 
@@ -176,6 +182,11 @@ def open_record(folder: Path, host: Host) -> Record:
         return Record(host)
     host.check(record.host, folder)
     return record
+
+
+def _usual(times: Sequence[float]) -> float:
+    """The geometric mean of the times that are not far above the least."""
+    return float(np.exp(np.mean([np.log(ms) for ms in times if ms <= min(times) * _DISTURBED])))
 
 
 def _floats(values: Iterable[Any]) -> list[float]:
