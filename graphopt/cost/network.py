@@ -112,7 +112,8 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
     Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count; a microsecond, or 2 % of the usual kernel,
-    per launch; 30 us per MB of weights beyond the cache and 3 us within; 30 us, or 5 % of the quickest network, per run. A slow device has more of each, hence the shares.
+    per launch; 30 us per MB of weights beyond the cache and 3 us within; 30 us, or 5 % of the quickest network, per run. A slow device has more
+    of each, hence the shares.
     Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
     kernel per launch and half of the quickest network per run would be no surprise.
     """
