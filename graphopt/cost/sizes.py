@@ -40,6 +40,16 @@ def fixed_types(graph: Graph, sizes: Mapping[str, int] | None = None, shapes: Ma
     model.CopyFrom(graph.model)
     model.ClearField("training_info")
     model.graph.CopyFrom(emit_graph(graph, _without_weights, infos=False))
+    state_sizes(model, sizes, shapes)
+    twin = Graph.from_proto(model)
+    types = twin.types()
+    return KnownTypes(
+        dict(_paired(graph, twin, types)), tuple(dict.fromkeys(_assumption(*where, sizes) for where in free if where[0] not in shapes))
+    )
+
+
+def state_sizes(model: onnx.ModelProto, sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Give the inputs of `model` the `shapes`, by name, and each dimension that is free then what `sizes` says by its name, otherwise 1."""
     for info in model.graph.input:
         if info.name in shapes:
             del info.type.tensor_type.shape.dim[:]
@@ -48,11 +58,6 @@ def fixed_types(graph: Graph, sizes: Mapping[str, int] | None = None, shapes: Ma
         dim.dim_value = sizes.get(dim.dim_param, 1)
     for info in model.graph.output:  # what they say may name the free dimensions; inference finds them anew
         info.type.tensor_type.ClearField("shape")
-    twin = Graph.from_proto(model)
-    types = twin.types()
-    return KnownTypes(
-        dict(_paired(graph, twin, types)), tuple(dict.fromkeys(_assumption(*where, sizes) for where in free if where[0] not in shapes))
-    )
 
 
 def free_dimensions(graph: Graph) -> Iterator[tuple[str, int, str]]:

@@ -16,7 +16,7 @@ from graphopt.cost.attributes import NCHWC, operator_name, timed_attributes
 from graphopt.cost.kernel import Operand, Signature, signature
 from graphopt.cost.open_shapes import FixedSizes
 from graphopt.cost.profile.session import CPU, elem_type, open_session
-from graphopt.cost.sizes import fixed_types
+from graphopt.cost.sizes import fixed_types, free_dimensions, state_sizes
 from graphopt.errors import RuntimeRefusedError
 from graphopt.ir import Graph, load, save
 from graphopt.quality.arrays import AnyArray
@@ -60,11 +60,7 @@ def optimized(
 
 def fixed_file(model: Source, graph: Graph, sizes: FixedSizes | None, folder: Path) -> str:
     """A file of the model without free dimensions in its inputs: its own file where it has none, else one in `folder`."""
-    free = [
-        value.name
-        for value in graph.inputs
-        if value.type is not None and any(not dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
-    ]
+    free = any(free_dimensions(graph))
     sizes = sizes or FixedSizes({}, {})
     if not free and not sizes.shapes and not isinstance(model, Graph):
         return os.fspath(model)
@@ -72,15 +68,7 @@ def fixed_file(model: Source, graph: Graph, sizes: FixedSizes | None, folder: Pa
     save(graph, path)
     if free or sizes.shapes:
         proto = onnx.load(path, load_external_data=False)
-        for info in proto.graph.input:
-            if info.name in sizes.shapes:
-                del info.type.tensor_type.shape.dim[:]
-                info.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in sizes.shapes[info.name])
-            for dim in info.type.tensor_type.shape.dim if info.name in free else ():
-                if not dim.HasField("dim_value"):
-                    dim.dim_value = sizes.dimensions.get(dim.dim_param, 1)
-        for info in proto.graph.output:
-            info.type.tensor_type.ClearField("shape")
+        state_sizes(proto, sizes.dimensions, sizes.shapes)
         del proto.graph.value_info[:]  # may name the free dimensions
         path.write_bytes(proto.SerializeToString())
     return str(path)
