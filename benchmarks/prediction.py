@@ -2,12 +2,15 @@
 
     python benchmarks/prediction.py WORK [--minutes 10] [--per-family 5] [--sessions 4] [--model MODEL.onnx ...] [--variants 24] [--seconds 90]
 
-Part 1 profiles this machine once (`graphopt profile --generic`), then measures random networks of the same families that no profile and no fit
-has seen (other seeds), each in several fresh processes minutes apart, and predicts them: by this project's model, by its table alone, its
-linear laws alone, the sum of nodes measured one by one without fusion, and a line through MACs fitted on the profile's own networks.
-Part 2 profiles for each MODEL (`graphopt profile --for MODEL`, at most --seconds of measuring), and predicts pruned variants of it that the
-profile has not seen. Beside them stands the noise floor: what half of the sessions say of the other half. Everything measured is kept in WORK, and
-the same command goes on where it was ended. Exits with status 1 when a limit is missed.
+Part 1 profiles this machine once (`graphopt profile --generic`), measures random networks of the same families that no profile and no fit
+has seen (other seeds), and predicts them: by this project's model, by its table alone, its linear laws alone, the sum of nodes measured one by
+one without fusion, and a line through MACs fitted on the profile's own networks. Part 2 profiles for each MODEL (`graphopt profile --for
+MODEL`, at most --seconds of measuring), and predicts pruned variants of it that the profile has not seen.
+
+The truth is measured in sessions before, between and after the profiles, each in fresh processes. Beside the figures stand the noise floor,
+what half of the sessions say of the other half, and what is left when the machine's drift between profile and truth is taken out, as networks
+show it that both have measured. Everything measured is kept in WORK, and the same command goes on where it was ended. Exits with status 1 when
+a limit is missed, by the figures as they are.
 """
 
 from __future__ import annotations
@@ -30,13 +33,15 @@ from scipy.stats import kendalltau
 import graphopt
 from graphopt.cost import count
 from graphopt.cost.predictor import Predictor
-from graphopt.cost.profile import FAMILIES, Campaign, Record, open_record, pruned_variants, random_network, this_host
+from graphopt.cost.profile import FAMILIES, Campaign, open_record, pruned_variants, random_network, this_host
 from graphopt.cost.profile.clock import timing
+from graphopt.cost.profile.store import usual
 from graphopt.cost.target import Target
 from graphopt.ir import Graph
 
-HELD_OUT = 800_000  # first seed of the networks that are predicted; profiles use small seeds
-UNSEEN = 950_000  # likewise of the variants
+HELD_OUT = 730_000  # first seed of the networks that are predicted; profiles use small seeds
+UNSEEN = 975_000  # likewise of the variants
+SECONDS_PER_NETWORK = 0.4  # of a session
 
 
 @dataclass(frozen=True)
@@ -63,23 +68,28 @@ Answers = Mapping[str, Answer]
 # ---- measuring
 
 
-def measure(folder: Path, graphs: Mapping[str, Graph], sessions: int) -> dict[str, Truth]:
-    """The truth of the graphs, from `sessions` fresh processes that go through all of them in turns."""
-    record = open_record(folder, this_host("CPUExecutionProvider", 1, "float32"))
-    campaign = Campaign(record, folder, 1e9, "truth")
-    with tempfile.TemporaryDirectory() as place:
-        missing = [name for name in graphs if name not in record.networks or len(record.networks[name].sessions) < sessions]
-        models = [campaign.prepare(name, graphs[name], Path(place)) for name in missing]
-        for session in range(sessions):
-            campaign.network_session(models, session, 0.5 * len(models))
-            print(f"  session {session + 1} of {sessions} over {len(models)} networks", file=sys.stderr)
-    return {name: truth_of(record, name) for name in graphs}
+class Truths:
+    """What networks really take, from sessions in fresh processes that go through all of them in turns.
 
+    Machines drift by several percent within minutes, so the sessions lie between the profiles: no profile and its truth share a moment.
+    """
 
-def truth_of(record: Record, name: str) -> Truth:
-    runs = [session for session in record.networks[name].sessions if session]
-    joined = [[run for session in part for run in session] for part in (runs, runs[::2], runs[1::2] or runs)]
-    return Truth(*(timing(part).ms for part in joined))
+    def __init__(self, folder: Path, graphs: Mapping[str, Graph]) -> None:
+        self._record = open_record(folder, this_host("CPUExecutionProvider", 1, "float32"))
+        self._campaign = Campaign(self._record, folder, 1e9, "truth")
+        self._place = tempfile.TemporaryDirectory()
+        self._models = [self._campaign.prepare(name, graph, Path(self._place.name)) for name, graph in graphs.items()]
+        self._session = 0
+
+    def session(self) -> None:
+        """One more session over all networks; none where it was measured before."""
+        self._campaign.network_session(self._models, self._session, SECONDS_PER_NETWORK * len(self._models))
+        self._session += 1
+        print(f"  session {self._session} over {len(self._models)} networks", file=sys.stderr)
+
+    def of(self, name: str) -> Truth:
+        each = [timing(runs).ms for runs in self._record.networks[name].sessions if runs]
+        return Truth(usual(each), usual(each[::2]), usual(each[1::2] or each))
 
 
 def nodewise(folder: Path, graphs: Mapping[str, Graph]) -> dict[str, Answer]:
@@ -109,6 +119,11 @@ def by_model(target: Target, graphs: Mapping[str, Graph], model: str) -> dict[st
     predictor = Predictor(target, model)  # type: ignore[arg-type]
     found = {name: predictor.predict(graph) for name, graph in graphs.items()}
     return {name: Answer(prediction.ms, prediction.low_ms, prediction.high_ms) for name, prediction in found.items()}
+
+
+def without_drift(answers: Answers, drift: float) -> dict[str, Answer]:
+    """The answers as of a profile on a machine `drift` times as slow."""
+    return {name: Answer(answer.ms * drift, answer.low * drift, answer.high * drift) for name, answer in answers.items()}
 
 
 def by_macs(target: Target, seeds: Callable[[str], Graph], graphs: Mapping[str, Graph]) -> dict[str, Answer]:
@@ -182,61 +197,110 @@ class Limits:
 # ---- the two parts
 
 
-def generic(options: argparse.Namespace, limits: Limits) -> None:
-    target = profile(["--generic", "--minutes", str(options.minutes)], options.work / "generic")
-    names = [f"{family}-{HELD_OUT + place}" for place in range(options.per_family) for family in FAMILIES]
-    graphs = {name: of_name(name) for name in names}
-    truths = measure(options.work / "truth", graphs, options.sessions)
-    rows: dict[str, Answers] = {"graphopt, fused": by_model(target, graphs, "fused")}
-    rows["table alone"] = by_model(target, graphs, "lut")
-    rows["linear alone"] = by_model(target, graphs, "linear")
-    rows["sum of measured nodes, no fusion"] = nodewise(options.work / "nodes", graphs)
-    rows["proportional to MACs, and a constant"] = by_macs(target, of_name, graphs)
-    figures = {name: judge(answers, truths) for name, answers in rows.items()} | {"(noise floor: half of the sessions)": noise(truths)}
-    seconds = float(target.provenance.get("seconds", 0))
-    title = f"{len(graphs)} networks of {len(FAMILIES)} families, never profiled: {seconds / 60:.1f} minutes of profiling"
-    table(f"{title}, {len(target.kernels)} kernels and {len(target.networks)} whole networks", figures)
-    if options.verbose:
-        off = sorted(((rows["graphopt, fused"][name].ms / truths[name].ms - 1, name) for name in graphs), key=lambda pair: -abs(pair[0]))
-        print("\nfurthest off: " + ", ".join(f"{name} {share:+.1%} of {truths[name].ms:.2f} ms" for share, name in off[:12]))
-    print()
-    ours = figures["graphopt, fused"]
-    limits.check("generic, within 10 %", ours.within10, least=0.97)
-    limits.check("generic, within 5 %", ours.within5, least=0.85)
-    limits.check("generic, 90 % intervals cover", ours.covered, least=0.85, most=0.95)
+class Generic:
+    """Networks of the profile's families, and some of the profile's own, which tell how the machine drifted in between."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        names = [f"{family}-{HELD_OUT + place}" for place in range(options.per_family) for family in FAMILIES]
+        self.graphs = {name: of_name(name) for name in names}
+        self.controls = {f"{family}-0": of_name(f"{family}-0") for family in FAMILIES}
+        self._target: Target | None = None
+
+    def profile(self) -> None:
+        self._target = profile(["--generic", "--minutes", str(self._options.minutes)], self._options.work / "generic")
+
+    def judge(self, measured: Truths, limits: Limits) -> None:
+        target, graphs = self._target, self.graphs
+        assert target is not None
+        truths = {name: measured.of(name) for name in graphs}
+        profiled = {network.name: network.ms for network in target.networks}
+        drift = statistics.median(measured.of(name).ms / profiled[name] for name in self.controls if name in profiled)
+        rows: dict[str, Answers] = {"graphopt, fused": by_model(target, graphs, "fused")}
+        rows["graphopt, fused, without the machine's drift"] = without_drift(rows["graphopt, fused"], drift)
+        rows["table alone"] = by_model(target, graphs, "lut")
+        rows["linear alone"] = by_model(target, graphs, "linear")
+        rows["sum of measured nodes, no fusion"] = nodewise(self._options.work / "nodes", graphs)
+        rows["proportional to MACs, and a constant"] = by_macs(target, of_name, graphs)
+        figures = {name: judge(answers, truths) for name, answers in rows.items()} | {"(noise floor: half of the sessions)": noise(truths)}
+        seconds = float(target.provenance.get("seconds", 0))
+        title = f"{len(graphs)} networks of {len(FAMILIES)} families, never profiled: {seconds / 60:.1f} minutes of profiling"
+        table(f"{title}, {len(target.kernels)} kernels and {len(target.networks)} whole networks", figures)
+        print(f"\nThe machine took {drift - 1:+.1%} of the time for {len(self.controls)} profiled networks when these were measured.")
+        if self._options.verbose:
+            off = sorted(
+                ((rows["graphopt, fused"][name].ms / truths[name].ms - 1, name) for name in graphs), key=lambda pair: -abs(pair[0])
+            )
+            print("\nfurthest off: " + ", ".join(f"{name} {share:+.1%} of {truths[name].ms:.2f} ms" for share, name in off[:12]))
+        print()
+        ours = figures["graphopt, fused"]
+        limits.check("generic, within 10 %", ours.within10, least=0.97)
+        limits.check("generic, within 5 %", ours.within5, least=0.85)
+        limits.check("generic, 90 % intervals cover", ours.covered, least=0.85, most=0.95)
 
 
-def variants(options: argparse.Namespace, limits: Limits) -> None:
+class Variants:
+    """Pruned variants of one model, and the model itself, which tells how the machine drifted in between."""
+
+    def __init__(self, model: Path, options: argparse.Namespace) -> None:
+        self.model, self._options = model, options
+        self._base = graphopt.load(model)
+        block = this_host("CPUExecutionProvider", 1, "float32").block
+        variants = pruned_variants(self._base, options.variants, block if block > 1 else 8, UNSEEN)
+        self.graphs = {self._name("base"): self._base, **{self._name(name): graph for name, graph in variants}}
+        self.target: Target | None = None
+
+    def _name(self, name: str) -> str:
+        return f"{self.model.stem}: {name}"
+
+    def profile(self) -> None:
+        arguments = ["--for", str(self.model), "--seconds", str(self._options.seconds)]
+        self.target = profile(arguments, self._options.work / f"for-{self.model.stem}")
+
+    def judged(self, measured: Truths) -> tuple[dict[str, list[tuple[Answer, Truth]]], list[bool], str]:
+        """Pairs of answer and truth by method; of those promised to be faster whether they are; and a line of the table."""
+        target, graphs, base = self.target, self.graphs, self._name("base")
+        assert target is not None
+        truths = {name: measured.of(name) for name in graphs}
+        own: dict[str, Answers] = {f"graphopt, {kind}": by_model(target, graphs, kind) for kind in ("fused", "lut", "linear")}
+        profiled = next(network for network in target.networks if network.name == self.model.stem)
+        drift = truths[base].ms / profiled.ms
+        own["graphopt, fused, without the machine's drift"] = without_drift(own["graphopt, fused"], drift)
+        macs = count(self._base).macs
+        own["proportional to MACs"] = {name: Answer(truths[base].ms * count(graph).macs / macs) for name, graph in graphs.items()}
+        own["(noise floor: half of the sessions)"] = {name: Answer(truth.odd) for name, truth in truths.items()}
+        unseen = {name: truth for name, truth in truths.items() if name != base}
+        pairs = {}
+        for method, answers in own.items():
+            against = {n: Truth(t.even, 0, 0) for n, t in unseen.items()} if method.startswith("(noise") else unseen
+            pairs[method] = [(answers[name], truth) for name, truth in against.items()]
+        ours = own["graphopt, fused"]
+        promised = [name for name in unseen if ours[name].ms < 0.97 * ours[base].ms]
+        faster = [truths[name].ms < truths[base].ms for name in promised]
+        seconds = target.provenance.get("seconds")
+        line = f"| {self.model.stem} | {truths[base].ms:.2f} | {len(unseen)} | {seconds} | {drift - 1:+.1%} | {judge(ours, unseen)} |"
+        return pairs, faster, line
+
+
+def judge_variants(parts: Sequence[Variants], measured: Truths, seconds: float, limits: Limits) -> None:
     rows: dict[str, list[tuple[Answer, Truth]]] = {}
     faster: list[bool] = []
     lines = []
-    for model in options.model:
-        target = profile(["--for", str(model), "--seconds", str(options.seconds)], options.work / f"for-{model.stem}")
-        base = graphopt.load(model)
-        block = target.block if target.block > 1 else 8
-        graphs = {"base": base, **dict(pruned_variants(base, options.variants, block, UNSEEN))}
-        truths = measure(options.work / f"truth-{model.stem}", graphs, options.sessions)
-        own: dict[str, Answers] = {f"graphopt, {kind}": by_model(target, graphs, kind) for kind in ("fused", "lut", "linear")}
-        own["proportional to MACs"] = {
-            name: Answer(truths["base"].ms * count(graph).macs / count(base).macs) for name, graph in graphs.items()
-        }
-        own["(noise floor: half of the sessions)"] = {name: Answer(truth.odd) for name, truth in truths.items()}
-        unseen = {name: truth for name, truth in truths.items() if name != "base"}
-        for method, answers in own.items():
-            against = {n: Truth(t.even, 0, 0) for n, t in unseen.items()} if method.startswith("(noise") else unseen
-            rows.setdefault(method, []).extend((answers[name], truth) for name, truth in against.items())
-        ours = own["graphopt, fused"]
-        promised = [name for name in unseen if ours[name].ms < 0.97 * ours["base"].ms]
-        faster += [truths[name].ms < truths["base"].ms for name in promised]
-        figures = judge(ours, unseen)
-        lines.append(f"| {model.stem} | {truths['base'].ms:.2f} | {len(unseen)} | {target.provenance.get('seconds')} | {figures} |")
+    for part in parts:
+        pairs, fast, line = part.judged(measured)
+        for method, found in pairs.items():
+            rows.setdefault(method, []).extend(found)
+        faster += fast
+        lines.append(line)
     figures_of = {
         name: judge({str(i): a for i, (a, _) in enumerate(pairs)}, {str(i): t for i, (_, t) in enumerate(pairs)})
         for name, pairs in rows.items()
     }
-    table(f"unseen pruned variants of {len(options.model)} models, each after `profile --for` of at most {options.seconds:g} s", figures_of)
-    print("\n| model, by graphopt, fused | ms | variants | s measured | MAPE | within 5 % | within 10 % | worst | tau | in interval |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(lines) + "\n")
+    table(f"unseen pruned variants of {len(parts)} models, each after `profile --for` of at most {seconds:g} s", figures_of)
+    print(
+        "\n| model, by graphopt, fused | ms | variants | s measured | drift | MAPE | within 5 % | within 10 % | worst | tau | in interval |"
+    )
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n" + "\n".join(lines) + "\n")
     ours = figures_of["graphopt, fused"]
     limits.check("variants, within 10 %", ours.within10, least=0.99)
     limits.check("variants, within 5 %", ours.within5, least=0.93)
@@ -250,7 +314,7 @@ def main() -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--per-family", type=int, default=5)
-    parser.add_argument("--sessions", type=int, default=4)
+    parser.add_argument("--sessions", type=int, default=4, help="at least so many")
     parser.add_argument("--model", type=Path, action="append", default=[])
     parser.add_argument("--variants", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=90.0)
@@ -259,11 +323,22 @@ def main() -> int:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     print(machine("graphopt", "onnxruntime", "numpy", "scipy"))
+    generic = None if options.skip_generic else Generic(options)
+    variants = [Variants(model, options) for model in options.model]
+    graphs = {} if generic is None else {**generic.graphs, **generic.controls}
+    measured = Truths(options.work / "truth", {**graphs, **{name: graph for part in variants for name, graph in part.graphs.items()}})
+    measured.session()
+    profiled = [*([] if generic is None else [generic]), *variants]
+    for part in profiled:
+        part.profile()
+        measured.session()
+    for _ in range(len(profiled) + 1, options.sessions):
+        measured.session()
     limits = Limits()
-    if not options.skip_generic:
-        generic(options, limits)
-    if options.model:
-        variants(options, limits)
+    if generic is not None:
+        generic.judge(measured, limits)
+    if variants:
+        judge_variants(variants, measured, options.seconds, limits)
     return min(limits.missed, 1)
 
 

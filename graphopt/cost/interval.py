@@ -13,9 +13,9 @@ _MOST_DRIFT = 0.1  # more is no drift but a spread of something else
 _ENOUGH = 9  # scores of which the largest is a 90 % quantile
 _WITHOUT = 3.0  # taken as the quantile where no network was measured: 3 x 2 %, what sums of kernels were found to be off by, and more
 _SHARE = 0.02  # always unsure, relatively
-_FIXED_MS = 0.04  # always unsure, in milliseconds
+_FIXED_MS = 0.01  # always unsure, in milliseconds
 _NORMAL = 1.645  # standard deviations to either side that hold 90 %
-_UNSURE = 0.5  # of the kernels' own uncertainty, weighted with their share of the time
+_UNSURE = 0.25  # of the kernels' own uncertainty, weighted with their share of the time
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from graphopt.ir import Graph
 
 _KERNEL_SHARE = 0.5  # of the time; the rest is for whole networks
 _GENERIC_KERNEL_SHARE = 0.7
-_FIRST_PASS_SHARE = 0.45  # of the time for kernels: the first pass decides how many there are, the others repeat it
+_FIRST_PASS_SHARE = 0.35  # of the time for kernels: the first pass decides how many there are, the others repeat it
 _SECONDS_PER_KERNEL = 0.03
 _LEAST_RUNNING = 2.0  # seconds of a session in which networks run, beside loading them
-_SECONDS_PER_NETWORK = 4.5  # over all sessions
-_FEWEST_NETWORKS, _MOST_NETWORKS = 10, 45
+_SECONDS_PER_NETWORK = 2.4  # over all sessions
+_FEWEST_NETWORKS, _MOST_NETWORKS = 10, 75
 POOL_PER_FAMILY = 12  # networks of which only kernels are taken
 _ROUNDS = 4  # in which the generic campaign chooses kernels anew
 _GENERIC_PASSES = 2
@@ -81,7 +81,8 @@ def profile_generic(campaign: Campaign, command: str, seed: int = 0, converted: 
     `converted` gives the networks another precision. Same seed, same networks.
     """
     rng = np.random.default_rng(seed)
-    count = int(np.clip(campaign.seconds / _SECONDS_PER_NETWORK / 3.5, _FEWEST_NETWORKS, _MOST_NETWORKS))
+    seconds = campaign.seconds * (1 - _GENERIC_KERNEL_SHARE)
+    count = int(np.clip(seconds / _SECONDS_PER_NETWORK, _FEWEST_NETWORKS, _MOST_NETWORKS))
     families = list(FAMILIES)
     with temporary_folder() as folder:
         whole = [
@@ -118,7 +119,6 @@ def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signatu
         fresh = choose(candidates, measured, frozenset(campaign.record.skipped), number, rng)
         campaign.kernel_pass(list(measured), _GENERIC_PASSES, each)
         campaign.kernel_pass(fresh, 1, each)
-        if turn < SESSIONS:
-            campaign.network_session(networks, turn, campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / SESSIONS)
+        campaign.network_session(networks, turn, campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / _ROUNDS)
     known = [kernel.signature for kernel in campaign.record.measured_kernels()]
     campaign.kernel_pass(known, _GENERIC_PASSES, campaign.left)

@@ -99,12 +99,15 @@ class Record:
         Not the least itself: it falls with the number of passes, so that kernels measured often would seem faster than their neighbours.
         """
         return tuple(
-            MeasuredKernel(Signature.parse(text), _usual(found.ms), max(found.ms) / min(found.ms) - 1, len(found.ms))
+            MeasuredKernel(Signature.parse(text), usual(found.ms), max(found.ms) / min(found.ms) - 1, len(found.ms))
             for text, found in self.kernels.items()
         )
 
     def measured_networks(self) -> tuple[MeasuredNetwork, ...]:
-        """The tenth percentile of all sessions' runs together. The spread is that of the sessions' own, relative."""
+        """The usual time of the sessions, each its tenth percentile. The spread is that of the sessions', relative.
+
+        Not a percentile of all runs together: as with kernels, it would fall with the number of sessions.
+        """
         own = self.host.threads == 1 and self.host.provider == "CPUExecutionProvider"
         found = []
         for name, network in self.networks.items():
@@ -112,9 +115,8 @@ class Record:
             if not sessions:
                 continue
             each = [timing(runs, own).ms for runs in sessions]
-            ms = timing([run for runs in sessions for run in runs], own).ms
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
-            found.append(MeasuredNetwork(name, ms, max(each) / min(each) - 1, kernels))
+            found.append(MeasuredNetwork(name, usual(each), max(each) / min(each) - 1, kernels))
         return tuple(found)
 
     # ---- the file
@@ -184,7 +186,7 @@ def open_record(folder: Path, host: Host) -> Record:
     return record
 
 
-def _usual(times: Sequence[float]) -> float:
+def usual(times: Sequence[float]) -> float:
     """The geometric mean of the times that are not far above the least."""
     return float(np.exp(np.mean([np.log(ms) for ms in times if ms <= min(times) * _DISTURBED])))
 
