@@ -4,8 +4,8 @@
 
 - A ResNet-50 after loading: the time of the first prediction of the graph, and of one more. At most 20 ms.
 - A graph of 10,000 nodes: at most 1 s.
-- Width configurations of the ResNet-50 per second, from tables, on one core: at least 200,000; random ones are compared with the prediction
-  of the network that is really cut to them.
+
+How many width configurations are scored per second is measured by scoring.py.
 
 The ResNet-50 is made here, from torchvision's description of it (random weights), unless a file is given. Each time is processor time of this
 one thread, the least of a few repeats, so that other work on the machine does not count. Exits with status 1 where a goal is missed.
@@ -24,15 +24,11 @@ import onnx
 from _machine import machine
 from onnx import TensorProto, helper, numpy_helper
 
-from graphopt.channels import analyse, cut, without_emptied
-from graphopt.cost import Predictor, WidthTables, find_target
+from graphopt.cost import Predictor, find_target
 from graphopt.ir import Graph, load
 
-RESNET_MS, LARGE_MS, CONFIGURATIONS = 20.0, 1000.0, 200_000
+RESNET_MS, LARGE_MS = 20.0, 1000.0
 NODES = 10_000
-CHOICES = 200_000
-COMPARED = 5
-CLOSE = 1e-3
 
 
 class Net:
@@ -128,30 +124,7 @@ def main() -> int:
     chain.types()
     chained = fastest(lambda: Predictor(target).predict(chain), 2)
     judge(f"predicting {len(chain.nodes):,} nodes", chained, LARGE_MS, chained <= LARGE_MS, "ms")
-
-    started = time.thread_time()
-    tables = WidthTables(predictor, graph)
-    print(
-        f"      tables of {tables.entries:,} kernels over {len(tables.groups)} channel groups made in {time.thread_time() - started:.1f} s"
-    )
-    rng = np.random.default_rng(0)
-    choices = np.stack([rng.integers(len(levels), size=CHOICES) for levels in tables.levels], axis=1)
-    rate = CHOICES / fastest(lambda: tables.ms(choices), 3) * 1000
-    judge("width configurations of ResNet-50 per second", rate, CONFIGURATIONS, rate >= CONFIGURATIONS, "")
-    worst = max(abs(tables.ms([choice])[0] / cut_and_predicted(predictor, graph, tables, choice, rng) - 1) for choice in choices[:COMPARED])
-    judge(f"{COMPARED} of them beside the networks that are cut, relative", worst, CLOSE, worst <= CLOSE, "")
     return 1 if missed else 0
-
-
-def cut_and_predicted(predictor: Predictor, graph: Graph, tables: WidthTables, choice: np.ndarray, rng: np.random.Generator) -> float:
-    twin = graph.copy()
-    analysis = analyse(twin)
-    widths = tables.widths(choice.tolist())
-    cut(
-        analysis,
-        without_emptied(analysis, {name: sorted(rng.permutation(analysis.group(name).size)[:width]) for name, width in widths.items()}),
-    )
-    return predictor.predict(twin).ms
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """Accuracy against latency of every compressing pass alone, without labels or gradients, with and without `reconstruct`; and of every criterion.
 
-    python benchmarks/training_free.py [MODEL.onnx --calibration FILE.npz --test FILE.npz] [--criteria] [--samples 1024] [--json FILE]
+    python benchmarks/training_free.py [MODEL.onnx --calibration FILE.npz --test FILE.npz] [--torch-python PYTHON] [--criteria]
+                                       [--samples 1024] [--tested N] [--only PASS ...] [--json FILE]
 
 Without a model: the digits of examples/. Each pass is run at several strengths on the calibration data, its labels unused; accuracy is that on
-the test data, latency measured in turns with the original's on one sample. `--criteria` compares those of `prune-channels` at the same cuts
-instead; what is random is run with five seeds, and their mean and extremes are printed. Exits with status 1 where repair at 0.7 of the latency
-does not halve what is lost to pruning or factorization.
+the test data, latency measured in turns with the original's on one sample. With `--torch-python`, an interpreter that has torch and
+Torch-Pruning, that prunes the model to the same multiply-accumulates (_torch_pruned.py). `--criteria` compares those of `prune-channels` at the
+same cuts instead, each with and without repair; what is random is run with five seeds, and their mean and extremes are printed. Exits with
+status 1 where repair at 0.7 of the latency (or the least that is reached) does not halve what is lost to pruning or factorization.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +26,7 @@ from _machine import machine
 
 import graphopt
 from graphopt.channels import CRITERIA
+from graphopt.cost import macs_by_node
 from graphopt.ir import Graph
 from graphopt.quality import Data, load_data, measure, session, top1
 from graphopt.repair import DATA_CRITERIA
@@ -29,36 +34,37 @@ from graphopt.repair import DATA_CRITERIA
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 FIRST = "simplify,fuse-bn"
 PASSES = {
-    "prune-channels": [f"prune-channels{{ratio={ratio}}}" for ratio in (0.25, 0.5, 0.625, 0.75)],
-    "factorize": [f"factorize{{energy={energy}}}" for energy in (0.99, 0.95, 0.9, 0.8)],
+    "prune-channels": [f"prune-channels{{ratio={ratio}}}" for ratio in (0.125, 0.25, 0.375, 0.5)],
+    "factorize": [f"factorize{{energy={energy}}}" for energy in (0.95, 0.9, 0.8, 0.65, 0.5)],
     "group-convs": ["group-convs{groups=2}", "group-convs{groups=4}"],
-    "separate": ["group-convs{pairs=4}", "group-convs{pairs=2}", "group-convs{pairs=1}"],
+    "separate": ["group-convs{pairs=2}", "group-convs{pairs=1}"],
     "prune-blocks": ["prune-blocks", "prune-blocks{blocks=2}"],
 }
-CUTS = (0.25, 0.5, 0.75)
+CUTS = (0.25, 0.5)
+REPAIR = "reconstruct{everything=true}"
 SEEDS = range(5)
 GOAL = 0.7  # of the latency
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model: relative multiply-accumulates and latency, accuracy without and with repair, and the seconds that repair took."""
+    """One model: relative multiply-accumulates and latency, accuracy without and with repair (None: there is none), and the repair's seconds."""
 
     name: str
     pipeline: str
     macs: float
     latency: float
     plain: float
-    repaired: float
+    repaired: float | None
     seconds: float
 
 
-def rows(graph: Graph, data: Data, test: Data, samples: int) -> Iterator[Row]:
+def rows(graph: Graph, data: Data, test: Data, samples: int, only: Sequence[str]) -> Iterator[Row]:
     original = session(graph)
-    for name, pipelines in PASSES.items():
-        for pipeline in pipelines:
+    for name in only:
+        for pipeline in PASSES[name]:
             plain = graphopt.run(graph, f"{FIRST},{pipeline}", data=data.first(samples))
-            repaired = graphopt.run(graph, f"{FIRST},{pipeline},reconstruct{{everything=true}}", data=data.first(samples))
+            repaired = graphopt.run(graph, f"{FIRST},{pipeline},{REPAIR}", data=data.first(samples))
             before, after = measure([original, session(repaired.graph)], test.one_run())
             yield Row(
                 name,
@@ -71,25 +77,44 @@ def rows(graph: Graph, data: Data, test: Data, samples: int) -> Iterator[Row]:
             )
 
 
-def lost_at(found: Sequence[Row], accuracy: float, repaired: bool) -> float | None:
-    """Accuracy lost at the goal, between the two models on either side of it; None where the pass does not reach it."""
-    points = sorted([(row.latency, accuracy - (row.repaired if repaired else row.plain)) for row in found] + [(1.0, 0.0)])
-    if points[0][0] > GOAL:
-        return None
-    return float(np.interp(GOAL, [x for x, _ in points], [y for _, y in points]))
+def torch_pruned(model: Path, graph: Graph, test: Data, python: str, shares: Sequence[float]) -> Iterator[Row]:
+    """Torch-Pruning's models with about these shares of the multiply-accumulates."""
+    script = Path(__file__).with_name("_torch_pruned.py")
+    original = session(graph)
+    with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
+        command = [python, str(script), str(model), folder, *(f"{share:.4f}" for share in shares)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        for found in json.loads(done.stdout.splitlines()[-1]):
+            pruned = graphopt.run(graphopt.load(found["file"]), FIRST).graph
+            before, after = measure([original, session(pruned)], test.one_run())
+            share = macs(pruned) / macs(graph)
+            yield Row("Torch-Pruning", found["spread"], share, after.median_ms / before.median_ms, top1(session(pruned), test), None, 0.0)
+
+
+def macs(graph: Graph) -> int:
+    return sum(count or 0 for count in macs_by_node(graph).values())
+
+
+def lost_at(latency: float, found: Sequence[Row], accuracy: float, repaired: bool) -> float:
+    """Accuracy lost at a relative latency, between the two models on either side of it."""
+    reached = [(row.latency, row.repaired if repaired and row.repaired is not None else row.plain) for row in found]
+    points = sorted([*((x, accuracy - y) for x, y in reached), (1.0, 0.0)])
+    return float(np.interp(latency, [x for x, _ in points], [y for _, y in points]))
 
 
 def criteria(graph: Graph, data: Data, test: Data, samples: int) -> Iterator[dict[str, object]]:
+    """For every criterion, the accuracies (one per seed) at each cut, without and with repair."""
     for criterion in (*CRITERIA, *DATA_CRITERIA):
         found: dict[str, object] = {"criterion": criterion}
         for ratio in CUTS:
-            scores = []
-            for seed in SEEDS if criterion == "random" else (0,):
-                # Before folding, so that there are scales of normalizations to go by.
-                text = f"prune-channels{{ratio={ratio} criterion={criterion}}},{FIRST}"
-                run = graphopt.run(graph, text, data=data.first(samples), seed=seed)
-                scores.append(top1(session(run.graph), test))
-            found[str(ratio)] = scores
+            for repair in ("", f",{REPAIR}"):
+                scores = []
+                for seed in SEEDS if criterion == "random" else (0,):
+                    # Before folding, so that there are scales of normalizations to go by.
+                    text = f"prune-channels{{ratio={ratio} criterion={criterion}}},{FIRST}{repair}"
+                    run = graphopt.run(graph, text, data=data.first(samples), seed=seed)
+                    scores.append(top1(session(run.graph), test))
+                found[f"{ratio}{' repaired' if repair else ''}"] = scores
         yield found
 
 
@@ -100,42 +125,58 @@ def main() -> int:
     parser.add_argument("--test", type=Path, default=DIGITS / "validation.npz")
     parser.add_argument("--samples", type=int, default=1024)
     parser.add_argument("--criteria", action="store_true")
+    parser.add_argument("--tested", type=int, help="test samples that are used (all)")
+    parser.add_argument("--only", nargs="+", choices=list(PASSES), default=list(PASSES))
+    parser.add_argument("--torch-python")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     graph = graphopt.load(options.model)
     data, test = load_data(options.calibration, graph), load_data(options.test, graph)
+    test = test.first(options.tested or test.samples)
     accuracy = top1(session(graph), test)
     print(machine("onnxruntime", "numpy", "scipy"))
     print(
         f"{options.model.name}: accuracy {accuracy:.4f} on {test.samples} samples; {min(options.samples, data.samples)} for calibration\n"
     )
     if options.criteria:
-        table = list(criteria(graph, data, test, options.samples))
-        print(f"{'criterion':16}" + "".join(f"{f'ratio {ratio}':>24}" for ratio in CUTS))
-        for line in table:
-            print(f"{line['criterion']:16}" + "".join(f"{_spread(line[str(ratio)]):>24}" for ratio in CUTS))
-        _write(options.json, table)
-        return 0
+        return compare_criteria(graph, data, test, options)
     found: list[Row] = []
     print(f"{'pass':16}{'MACs':>7}{'latency':>9}{'accuracy':>10}{'repaired':>10}{'repair s':>10}  pipeline")
-    for row in rows(graph, data, test, options.samples):
+    for row in rows(graph, data, test, options.samples, options.only):
         found.append(row)
-        print(
-            f"{row.name:16}{row.macs:7.3f}{row.latency:9.3f}{row.plain:10.4f}{row.repaired:10.4f}{row.seconds:10.1f}  {row.pipeline}",
-            flush=True,
-        )
+        show(row)
+    if options.torch_python:
+        shares = [row.macs for row in found if row.name == "prune-channels"]
+        for row in torch_pruned(options.model, graph, test, options.torch_python, shares):
+            found.append(row)
+            show(row)
     missed = False
-    print(f"\naccuracy lost at {GOAL} of the latency, without and with repair")
-    for name in PASSES:
+    print(f"\naccuracy lost at {GOAL} of the latency (or the least that a pass reaches), without and with repair")
+    for name in dict.fromkeys(row.name for row in found):
         of_pass = [row for row in found if row.name == name]
-        plain, repaired = lost_at(of_pass, accuracy, False), lost_at(of_pass, accuracy, True)
-        if plain is None or repaired is None:
-            print(f"{name:16} does not reach it")
-            continue
-        print(f"{name:16}{plain:10.4f}{repaired:10.4f}")
+        latency = max(GOAL, min(row.latency for row in of_pass))
+        plain, repaired = (lost_at(latency, of_pass, accuracy, with_repair) for with_repair in (False, True))
+        print(f"{name:16}at {latency:.3f}{plain:10.4f}" + (f"{repaired:10.4f}" if name in PASSES else ""))
         missed = missed or (name in ("prune-channels", "factorize") and repaired > max(plain, 0) / 2 + 1 / test.samples)
     _write(options.json, [asdict(row) for row in found])
     return int(missed)
+
+
+def show(row: Row) -> None:
+    repaired = "" if row.repaired is None else f"{row.repaired:.4f}"
+    seconds = "" if row.repaired is None else f"{row.seconds:.1f}"
+    print(f"{row.name:16}{row.macs:7.3f}{row.latency:9.3f}{row.plain:10.4f}{repaired:>10}{seconds:>10}  {row.pipeline}", flush=True)
+
+
+def compare_criteria(graph: Graph, data: Data, test: Data, options: argparse.Namespace) -> int:
+    columns = [f"{ratio}{repair}" for ratio in CUTS for repair in ("", " repaired")]
+    print(f"{'criterion':16}" + "".join(f"{f'ratio {column}':>24}" for column in columns))
+    table = []
+    for line in criteria(graph, data, test, options.samples):
+        table.append(line)
+        print(f"{line['criterion']:16}" + "".join(f"{_spread(line[column]):>24}" for column in columns), flush=True)
+    _write(options.json, table)
+    return 0
 
 
 def _spread(scores: object) -> str:

@@ -91,3 +91,7 @@ class RulesError(GraphoptError):
 
 class OpenShapeError(GraphoptError):
     """A size that the model leaves open was not given, or what was given does not fit the model's inputs."""
+
+
+class StudyError(GraphoptError):
+    """A study cannot be opened, read or written, or belongs to another search."""

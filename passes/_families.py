@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from graphopt.errors import PassParameterError
@@ -30,6 +30,14 @@ class Family:
     @property
     def label(self) -> str:
         return self.layers[0].node.label
+
+
+def same_family(family: Family, graph: Graph) -> Family:
+    """The family itself, or where the root `graph` is a copy of its own, the one of the same layers there."""
+    if family.graph.root is graph:
+        return family
+    nodes = [graph.value(layer.node.output().name).producer for layer in family.layers]
+    return Family(graph, tuple(replace(layer, node=node) for layer, node in zip(family.layers, nodes, strict=True) if node is not None))
 
 
 class Selection:

@@ -123,6 +123,19 @@ class Grouper:
         return True
 
 
+def kept_energy(kernel: Kernel, parts: int, rng: np.random.Generator) -> float:
+    """The share of a kernel's energy that is kept where each group is divided into `parts`, its channels on both sides in a good order."""
+    groups, outs, channels = kernel.weight.shape[:3]
+    energy = np.maximum(_energy(kernel.weight.reshape(groups, outs, channels, -1), kernel.second), 0)
+    kept = 0.0
+    for part in energy:
+        out_order, in_order = divide(part, parts, rng, starts=1)
+        blocks = part[out_order[:, np.newaxis], in_order].reshape(parts, outs // parts, parts, channels // parts)
+        kept += float(np.einsum("aibj,ab->", blocks, np.eye(parts)))
+    whole = float(energy.sum())
+    return kept / whole if whole > 0 else 1.0
+
+
 def _energy(weight: Array, second: Array | None) -> Array:
     """What each pair of channels adds to the outputs by itself, [groups, outs, channels]."""
     if second is None:

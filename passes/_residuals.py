@@ -1,4 +1,4 @@
-"""Residual blocks: what an Add adds to something that it could hand on alone."""
+"""Blocks that can go: what an Add adds to something that it could hand on alone, what a Concat puts beside other channels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import networkx as nx
 
 from graphopt.ir import Graph, Node, Value
+
+from ._joined import Joined, Kept, cuts_behind, operands
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "LSTM", "GRU", "RNN", "Attention")
 
@@ -21,29 +23,51 @@ class Branch:
     slot: int
     nodes: tuple[str, ...]  # outputs of the nodes that nothing else needs
 
-    def drop(self, graph: Graph) -> bool:
-        """Remove the branch from a graph; False, and nothing done, where its output must keep a name that nothing else can take."""
+    def drop(self, graph: Graph, kept: Kept | None = None) -> bool:
+        """Remove the branch from a graph; False, and nothing done, where its output must keep a name that nothing else can take. No weight is cut (`kept`)."""
         add = graph.value(self.output).producer
         assert add is not None
-        kept, gone = add.input(1 - self.slot), add.input(self.slot)
-        assert kept is not None
+        rest, gone = add.input(1 - self.slot), add.input(self.slot)
+        assert rest is not None
         assert gone is not None
         before = add.input(0)
-        graph.set_input(add, 0, kept)
+        graph.set_input(add, 0, rest)
         if not graph.bypass(add):
             graph.set_input(add, 0, before)
             return False
-        _remove_dead(graph, gone)
+        remove_dead(graph, gone)
         return True
 
 
-def branches(graph: Graph) -> list[tuple[Node, Branch]]:
-    """Every branch of the root graph that can go with all shapes as they are, with its Add, in order.
+def branches(graph: Graph) -> list[tuple[Node, Branch | Joined]]:
+    """Every branch of the root graph that can go: those of Adds, then those of Concats, each with its node, in order."""
+    above = _dominators(graph)
+    return [*_added(graph, above), *_beside(graph, above)]
+
+
+def _beside(graph: Graph, above: dict[Any, Any]) -> Iterator[tuple[Node, Joined]]:
+    """The operands of Concats that no other operand is computed from, and whose channels only meet weights."""
+    for node, slot in operands(graph):
+        own, others = node.inputs[slot], [value for place, value in enumerate(node.inputs) if place != slot]
+        if (
+            own is None
+            or own not in above
+            or any(value not in above or _leads_to(above, own, value) for value in others if value is not None)
+        ):
+            continue
+        nodes = list(_only_for(graph, node, slot))
+        if not any(other.op_type in _LAYERS for other in nodes) or _strands_input(graph, nodes):
+            continue
+        if cuts_behind(graph, node, slot) is not None:
+            yield node, Joined(node.output().name, slot, tuple(other.output().name for other in nodes))
+
+
+def _added(graph: Graph, above: dict[Any, Any]) -> list[tuple[Node, Branch]]:
+    """The branches of Adds that can go with all shapes as they are.
 
     Where one operand comes from the other (every path to it leads through that), only what was computed on the way can go; otherwise each
     operand can. What goes must hold a layer with weights, and no graph input may be left without a reader.
     """
-    above = _dominators(graph)
     types = graph.named_types()
     found = []
     for node in graph.nodes:
@@ -90,24 +114,25 @@ def _leads_to(above: dict[Any, Any], first: Value, second: Value) -> bool:
     return True
 
 
-def _only_for(graph: Graph, add: Node, slot: int) -> Iterator[Node]:
-    """The nodes that are of no use once the Add does not read that operand."""
-    gone: set[Node] = {add}
-    start = add.input(slot)
+def _only_for(graph: Graph, joint: Node, slot: int) -> Iterator[Node]:
+    """The nodes that are of no use once the Add or Concat does not read that operand."""
+    gone: set[Node] = {joint}
+    start = joint.input(slot)
+    kept = {value for place, value in enumerate(joint.inputs) if place != slot}
     stack = [start.producer] if start is not None else []
     while stack:
         node = stack.pop()
         if node is None or node in gone or node.graph is not graph:
             continue
-        if not any(value is not None and _is_needed(graph, value, gone, add.input(1 - slot)) for value in node.outputs):
+        if not any(value is not None and _is_needed(graph, value, gone, kept) for value in node.outputs):
             gone.add(node)
             yield node
             stack += [v.producer for v in (*node.inputs, *node.captures) if v is not None]
 
 
-def _is_needed(graph: Graph, value: Value, gone: set[Node], kept: Value | None) -> bool:
-    """Whether something beside the nodes that go needs `value`; `kept` is what the Add then hands on."""
-    if value is kept or graph.is_output(value) or graph.pinned(value):
+def _is_needed(graph: Graph, value: Value, gone: set[Node], kept: set[Value | None]) -> bool:
+    """Whether something beside the nodes that go needs `value`; `kept` is what is read then."""
+    if value in kept or graph.is_output(value) or graph.pinned(value):
         return True
     return not {node for node, _ in graph.consumers(value)} <= gone
 
@@ -119,7 +144,7 @@ def _strands_input(graph: Graph, nodes: list[Node]) -> bool:
     )
 
 
-def _remove_dead(graph: Graph, value: Value) -> None:
+def remove_dead(graph: Graph, value: Value) -> None:
     stack = [value]
     while stack:
         value = stack.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +12,22 @@ from graphopt.errors import DataError, UnsupportedError
 from graphopt.ir import Graph, Node, inline_functions
 from graphopt.pipeline import Context, Pass, PassResult, parameter
 from graphopt.quality import Data
-from graphopt.repair import Kept, Match, NoMatch, Walk, calibration, output_errors, restate, set_constant, solution
+from graphopt.repair import (
+    Kept,
+    Match,
+    NoMatch,
+    Walk,
+    as_read,
+    calibration,
+    output_errors,
+    repaired_before,
+    restate,
+    set_constant,
+    solution,
+)
 
 from ._families import Family, Selection
+from ._resolution import as_small
 from ._stages import shift_bias
 
 _CHECKED = 256  # samples on which the outputs are compared in the end
@@ -39,7 +53,7 @@ class Reconstruct(Pass):
             raise UnsupportedError(f"{self.name} compares with the original model, and there is none; run it as a part of a pipeline")
         if context.data is None:
             raise DataError(f"{self.name} needs calibration data (--data, or data= in Python)")
-        original = inline_functions(context.original)
+        original = as_small(inline_functions(context.original), graph)
         repaired = inline_functions(graph).copy()
         match = Match(original, repaired, Kept(result.kept for result in context.history))
         data = calibration(repaired, context.data)
@@ -49,9 +63,13 @@ class Reconstruct(Pass):
         walks = Walk(repaired, data), Walk(original, calibration(original, context.data))
         layers = norms = 0
         try:
+            waiting = dict(families)
             for node in repaired.nodes:
-                if node in families:
-                    layers += self._repair(families[node], match, walks, context, selection)
+                if node in waiting:
+                    for due in (*self._due(waiting[node], match, waiting), node):
+                        family = waiting.pop(due)
+                        later = {layer.node for other in waiting.values() for layer in other.layers}
+                        layers += self._repair(family, match, later, walks, context, selection, node)
                 elif self.statistics and node in dirty and node.op_type == "BatchNormalization":
                     norms += self._restate(node, match, walks, context)
         finally:
@@ -79,13 +97,31 @@ class Reconstruct(Pass):
                 found.append(family)
         return found
 
-    def _repair(self, family: Family, match: Match, walks: tuple[Walk, Walk], context: Context, selection: Selection) -> int:
+    def _due(self, family: Family, match: Match, waiting: Collection[Node]) -> list[Node]:
+        """What is repaired before a family although it comes later: the other branch of a sum, for the errors of which the family makes good."""
         try:
-            goals = [match.goal(layer) for layer in family.layers]
+            return repaired_before(match, family.layers[0], match.goal(family.layers[0]), waiting) if len(family.layers) == 1 else []
+        except NoMatch:
+            return []
+
+    def _repair(
+        self,
+        family: Family,
+        match: Match,
+        later: set[Node],
+        walks: tuple[Walk, Walk],
+        context: Context,
+        selection: Selection,
+        start: Node,
+    ) -> int:
+        try:
+            goals = [as_read(match, layer, match.goal(layer), later) for layer in family.layers]
         except NoMatch as obstacle:
             selection.skip_all(family, str(obstacle))
             return 0
-        change = solution(family.graph, list(zip(family.layers, goals, strict=True)), walks, context.seed)
+        change = solution(
+            family.graph, list(zip(family.layers, goals, strict=True)), walks, context.seed, start if len(family.layers) == 1 else None
+        )
         if change is None:
             selection.skip_all(family, "no change brings it closer to the original on the samples held out")
             return 0

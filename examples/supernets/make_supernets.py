@@ -107,7 +107,9 @@ def hat_encoder() -> tuple[onnx.ModelProto, dict[str, Any]]:
         edits += [slice_of(f"{name}/ffn1/bias", 1, 0, "ffn", layer), slice_of(f"{name}/ffn2", 1, 0, "ffn", layer)]
         edits += [slice_of(f"{name}/ffn2", 1, 1, "embed"), slice_of(f"{name}/ffn2/bias", 1, 0, "embed")]
         blocks.append({"slot": layer, "input": start, "output": x})
-    document = {"schema": "elastic-graph/1", "qkv": HAT["qkv"], "edits": edits, "sequences": [{"depth": "layers", "blocks": blocks}]}
+    sequences = [{"depth": "layers", "blocks": blocks}]
+    choices = {"layers": [1, 2, 3], "embed": [16, 24, 32], "heads": [2, 4], "ffn": [32, 48, 64]}
+    document = {"schema": "elastic-graph/1", "qkv": HAT["qkv"], "choices": choices, "edits": edits, "sequences": sequences}
     return net.model("hat_encoder", x, "embed"), document
 
 
@@ -128,7 +130,8 @@ def matformer() -> tuple[onnx.ModelProto, dict[str, Any]]:
         edits.append(slice_of(f"{name}/down", 1, 0, "ffn", layer))
         blocks.append({"slot": layer, "input": start, "output": x})
     sequences = [{"depth": "layers", "blocks": blocks}]
-    document = {"schema": "elastic-graph/1", "slots": "kept", "edits": edits, "sequences": sequences}
+    choices = {"layers": [2, 3, 4], "ffn": [6, 12, 24, 48]}
+    document = {"schema": "elastic-graph/1", "slots": "kept", "choices": choices, "edits": edits, "sequences": sequences}
     return net.model("matformer", x, "width"), document
 
 

@@ -53,10 +53,13 @@ class Analysis:
     def distinct(self) -> list[tuple[Value, int, Units]]:
         """The resolved labels of all values, each once, with the first value and axis that has it."""
         found: dict[int, tuple[Value, int, Units]] = {}
+        seen: set[int] = {id(None)}  # by identity, which is cheaper to ask for than what a label resolves to
         for value, labels in self.labels.items():
             for axis, label in enumerate(labels):
-                if (resolved := self.resolve(label)) is not None:
-                    found.setdefault(id(resolved), (value, axis, resolved))
+                if id(label) not in seen:
+                    seen.add(id(label))
+                    if (resolved := self.resolve(label)) is not None:
+                        found.setdefault(id(resolved), (value, axis, resolved))
         return list(found.values())
 
 
@@ -73,8 +76,8 @@ def analyse(graph: Graph) -> Analysis:
     shared: dict[Value, dict[tuple[Node, int], list[Label]]] = {}
 
     def read(value: Value, reader: Node | None, slot: int) -> list[Label]:
-        if value in walk.of:
-            return walk.of[value]
+        if (known := walk.of.get(value)) is not None:
+            return known
         # Exporters write equal vectors (biases of zeros, scales of ones) once. That couples nothing: each reader can have its own.
         uses = shared.setdefault(value, {}) if value in shared or _is_shared_vector(walk, value) else None
         if uses is not None and reader is not None:

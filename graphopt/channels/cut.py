@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from graphopt.channels.groups import ChannelGroup
 from graphopt.channels.labels import Label
 from graphopt.channels.remains import Remains
 from graphopt.channels.rewrite import remove_idle, rewrite
-from graphopt.channels.units import Units
 from graphopt.errors import EditError
 from graphopt.ir import ArrayTensor, LazyTensor, Node, Tensor, Value
 
@@ -27,16 +26,16 @@ def cut(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> dict[str, dict
     """
     if analysis.graph.version != analysis.version:
         raise EditError("the graph changed since it was analysed; analyse it again")
-    removed = removed_units(analysis, keep)
-    for value, axis, _ in _emptied(analysis, removed):
+    left, nodes = Remains(analysis, removed_units(analysis, keep)), analysis.graph.nodes  # whose order no edit below changes
+    if (emptied := left.emptied()) is not None:
+        value, axis, _ = emptied
         raise EditError(f"nothing would be left of axis {axis} of {value.name!r}; keep more units (`without_emptied` finds some)")
     kept: dict[str, dict[str, list[int]]] = {}
-    left, nodes = Remains(analysis, removed), analysis.graph.nodes  # whose order no edit below changes
     for value, labels in analysis.weights.items():
         indices = {axis: left(label) for axis, label in enumerate(labels) if not left.all_of(label)}
         if indices:
             _slice(value, indices)
-            kept[value.name] = {str(axis): stay.tolist() for axis, stay in indices.items()}
+            kept[value.name] = {str(axis): left.listed(labels[axis]) for axis in indices}
     for value, uses in analysis.shared.items():
         if (any_left := _cut_uses(value, uses, left)) is not None:
             kept[value.name] = any_left
@@ -50,7 +49,7 @@ def without_emptied(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> di
     A group always keeps a unit, but a Split, Slice or Gather may hand on just those indices that go.
     """
     removed = removed_units(analysis, keep)
-    while emptied := next(_emptied(analysis, removed), None):
+    while emptied := Remains(analysis, removed).emptied():
         label = emptied[2]
         row = label[int(removed[label].sum(axis=1).argmin())]
         removed[row] = False
@@ -63,14 +62,6 @@ def removed_units(analysis: Analysis, keep: Mapping[str, Sequence[int]]) -> Mask
     for name, units in keep.items():
         removed[_removed_units(_group(analysis, name), units)] = True
     return removed
-
-
-def _emptied(analysis: Analysis, removed: Mask) -> Iterator[tuple[Value, int, Units]]:
-    """Axes of which nothing would be left, as (value, axis, resolved label)."""
-    if removed.any():
-        for value, axis, label in analysis.distinct:
-            if removed[label].any(axis=1).all():
-                yield value, axis, label
 
 
 def _group(analysis: Analysis, name: str) -> ChannelGroup:

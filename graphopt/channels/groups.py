@@ -90,10 +90,9 @@ def find_groups(table: UnitTable, ties: Ties) -> list[ChannelGroup]:
     if not ties.axes:
         return []
     # (unit, label, index) triples, one for each index of a label that a unit takes along.
-    places = [np.nonzero(label) for label, _ in ties.labels.values()]
-    units = np.concatenate([label[place] for (label, _), place in zip(ties.labels.values(), places, strict=True)])
-    indices = np.concatenate([rows for rows, _ in places])
-    labels = np.repeat(np.arange(len(places)), [len(rows) for rows, _ in places])
+    places = [_places(label) for label, _ in ties.labels.values()]
+    units, indices = (np.concatenate(part) for part in zip(*places, strict=True))
+    labels = np.repeat(np.arange(len(places)), [len(own) for own, _ in places])
     frozen, inexact, kinds = (_first_remarks(table, kind) for kind in ("frozen", "inexact", "kind"))
     # Sorted by unit, those of a unit lie together, in the order of labels and indices.
     by_unit = np.argsort(units, kind="stable")
@@ -102,12 +101,13 @@ def find_groups(table: UnitTable, ties: Ties) -> list[ChannelGroup]:
     present, first_tie = units[by_unit[start]], by_unit[start]
     # A fingerprint of the labels of each unit, counted: a sum of random words over its ties. Equal labels, equal sum.
     words = np.random.default_rng(0).integers(1, 2**62, size=(len(places), 2), dtype=np.int64)
-    prints = np.add.reduceat(words[labels[by_unit]], start)
-    key = np.stack([prints[:, 0], prints[:, 1], frozen[present] >= 0, inexact[present]], axis=1)
+    prints = [np.add.reduceat(word[labels[by_unit]], start) for word in words.T]
+    key = np.stack([*prints, frozen[present] >= 0, inexact[present]], axis=1)
     axes = [own for _, own in ties.labels.values()]
-    groups, names = [], dict[str, int]()
+    groups, names, widths = [], dict[str, int](), count.tolist()
     for family in _families(key, first_tie):
-        rows = by_unit[start[family][:, None] + np.arange(count[family[0]])]
+        width = widths[family[0]]
+        rows = first_tie[family][:, None] if width == 1 else by_unit[start[family][:, None] + np.arange(width)]
         found = tuple(_members(ties, axes, labels[rows[0]], indices[rows]))
         unit = present[family[0]]
         why_frozen, why_inexact, kind = (table.remarks[first[unit]] if first[unit] >= 0 else None for first in (frozen, inexact, kinds))
@@ -116,27 +116,38 @@ def find_groups(table: UnitTable, ties: Ties) -> list[ChannelGroup]:
     return groups
 
 
+def _places(label: Units) -> tuple[Units, Indices]:
+    """The units of a label, row by row, and the indices that they stand at."""
+    if np.count_nonzero(label) < label.size:
+        found = np.nonzero(label)
+        return label[found], found[0]
+    return label.reshape(-1), np.repeat(np.arange(len(label)), label.shape[1])
+
+
 def _families(key: Indices, first_tie: Indices) -> list[Indices]:
     """Places of equal keys, those of a family and the families in the order in which their first ties came."""
     # Units that lie side by side are mostly of one family: runs of equal keys are few.
-    bounds = [0, *(np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1).tolist(), len(key)]
-    runs: dict[tuple[int, ...], list[Indices]] = {}
-    for start, end in pairwise(bounds):
-        runs.setdefault(tuple(key[start].tolist()), []).append(np.arange(start, end))
-    families = [np.concatenate(parts) for parts in runs.values()]
-    families = [places[np.argsort(first_tie[places])] for places in families]
-    return sorted(families, key=lambda places: int(first_tie[places[0]]))
+    starts = np.flatnonzero(np.concatenate([[True], (key[1:] != key[:-1]).any(axis=1)]))
+    numbers: dict[tuple[int, ...], int] = {}
+    of_run = [numbers.setdefault(tuple(each), len(numbers)) for each in key[starts].tolist()]
+    family = np.repeat(of_run, np.diff(starts, append=len(key)))
+    places = np.lexsort((first_tie, family))
+    bounds = [0, *np.cumsum(np.bincount(family)).tolist()]
+    return sorted([places[start:end] for start, end in pairwise(bounds)], key=lambda own: int(first_tie[own[0]]))
 
 
 def _members(ties: Ties, axes: list[list[int]], labels: Indices, indices: Indices) -> list[Member]:
     """Members from the labels that each unit of a group is tied to, and the indices, of shape (units, ties per unit).
 
-    `axes` says for each label which axes have it.
+    `axes` says for each label which axes have it. Labels are in ascending order.
     """
     found: dict[int, Indices] = {}
-    for number in dict.fromkeys(labels.tolist()):
-        own = indices[:, labels == number]
-        found.update((place, own) for place in axes[number])
+    bounds = [0, *(np.flatnonzero(labels[1:] != labels[:-1]) + 1).tolist(), len(labels)] if len(labels) > 1 else [0, 1]
+    for start, end in pairwise(bounds):
+        # Column by column, as they are summed: long columns, few indices to a unit.
+        own = np.asfortranarray(indices[:, start:end])
+        for place in axes[int(labels[start])]:
+            found[place] = own
     return [Member(value, axis, found[place]) for place in sorted(found) for value, axis in [ties.axes[place]]]
 
 

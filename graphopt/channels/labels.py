@@ -29,7 +29,14 @@ class Labels:
 
     def fresh(self, size: int) -> Label:
         """A label with a unit of its own for every index; none for an axis of size 1, which has nothing to spare."""
-        return self.units.fresh(size)[:, None] if size > 1 else None
+        if size <= 1:
+            return None
+        label = self.units.fresh(size)[:, None]
+        # It says already what `resolve` is to find.
+        self._resolved[id(label)] = label, self.units.changes, label
+        self._shared[1, label.tobytes()] = label
+        self._runs[id(label)] = True
+        return label
 
     def resolve(self, label: Label) -> Label:
         """The label in terms of representatives, empty columns dropped. Labels that say the same are the same array then."""
@@ -48,18 +55,19 @@ class Labels:
         return resolved
 
     def _resolve(self, label: Units) -> Label:
-        made = label if label.shape[1] == 1 and self.units.settled(label) and label.any() else self._in_representatives(label)
+        as_it_is = label.shape[1] == 1 and self.units.settled(label) and np.count_nonzero(label)
+        made = label if as_it_is else self._in_representatives(label)
         return None if made is None else self._shared.setdefault((made.shape[1], made.tobytes()), made)
 
     def _in_representatives(self, label: Units) -> Label:
         columns = [part for column in label.T for part in self.units.resolve(column)]
-        columns = [column for column in columns if column.any()]
+        columns = [column for column in columns if np.count_nonzero(column)]
         if not columns:
             return None
         if len(columns) == 1:
             return columns[0][:, np.newaxis]
         resolved: Units = np.stack(columns, axis=1)
-        if not resolved.all():  # units to the front, so that rows from different sources look alike
+        if np.count_nonzero(resolved) < resolved.size:  # units to the front, so that rows from different sources look alike
             resolved = np.take_along_axis(resolved, np.argsort(resolved == 0, axis=1, kind="stable"), axis=1)
             resolved = resolved[:, resolved.any(axis=0)]
         return resolved
@@ -95,8 +103,13 @@ class Labels:
             self.freeze(a, f"an axis of {len(a)} meets one of {len(b)}")
             self.freeze(b, f"an axis of {len(a)} meets one of {len(b)}")
             return None
-        if self._is_run(a) and self._is_run(b):  # by far the commonest case, without the searches below
-            return self._equate_runs(a, b)
+        if a.shape[1] == b.shape[1] == 1 and (self._is_run(a) or self._is_run(b)):
+            # By far the commonest cases, without the searches below.
+            if self._is_run(a) and self._is_run(b):
+                return self._equate_runs(a, b)
+            if np.count_nonzero(a) == len(a) and np.count_nonzero(b) == len(b):  # a run parts the axis more finely than anything
+                self.units.union(a[:, 0], b[:, 0])
+                return self.resolve(a)
         patterns = _same_pattern(a, b)
         if len(patterns) == 1:
             self._equate_full(a, b)
@@ -266,12 +279,12 @@ class Labels:
 
 def _is_run(label: Units) -> bool:
     """Whether each index has a unit of its own, one number after the other."""
-    return label.shape[1] == 1 and int(label[0, 0]) > 0 and bool((label[1:, 0] - label[:-1, 0] == 1).all())
+    return label.shape[1] == 1 and int(label[0, 0]) > 0 and np.count_nonzero(label[1:, 0] - label[:-1, 0] != 1) == 0
 
 
 def _same_pattern(a: Units, b: Units) -> list[np.ndarray]:
     """Groups of rows that have units in the same columns, as row numbers."""
-    if a.all() and b.all():
+    if np.count_nonzero(a) == a.size and np.count_nonzero(b) == b.size:
         return [np.arange(len(a))]
     _, group = np.unique(np.concatenate([a != 0, b != 0], axis=1), axis=0, return_inverse=True)
     group = group.reshape(-1)
@@ -323,7 +336,7 @@ def _digit_within(fine: Units, coarse: Units) -> Units | None:
 
 
 def _varying_axes(grid: Units) -> list[int]:
-    return [axis for axis in range(grid.ndim) if grid.shape[axis] > 1 and bool((grid != grid.take([0], axis=axis)).any())]
+    return [axis for axis in range(grid.ndim) if grid.shape[axis] > 1 and np.count_nonzero(grid != grid.take([0], axis=axis))]
 
 
 def _blocks(before: Sequence[int | str | None], after: Sequence[int | str | None]) -> list[tuple[list[int], list[int]]]:

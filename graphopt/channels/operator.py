@@ -38,8 +38,9 @@ def rule_for(node: Node) -> Rule | None:
     """The rule of the node's operator. A call of one of the model's own functions has one only if a user gave it one."""
     key = (node.domain, node.op_type)
     rule = _RULES.get(key)
-    if rule is not None and node.graph is not None and rule.__module__.startswith(__package__ + "."):
-        return None if any(function.key[:2] == key for function in node.graph.root.functions) else rule
+    functions = node.graph.root.functions if node.graph is not None else ()
+    if rule is not None and functions and rule.__module__.startswith(__package__ + "."):
+        return None if any(function.key[:2] == key for function in functions) else rule
     return rule
 
 
@@ -173,12 +174,14 @@ class Operator:
         fits = shape is not None and self._agrees(labels, shape)
         made: list[Label] = []
         for label in labels:
-            if label is not None and not fits:
+            if label is None:
+                pass
+            elif not fits:
                 self.freeze(
                     label, "the shape of its output is unknown" if shape is None else "the shape of its output is not what the rule expects"
                 )
                 label = None
-            if label is not None and len(label) == 1:
+            elif len(label) == 1:
                 self.freeze(label, "the only index of an axis")
                 label = None
             made.append(label)
@@ -230,7 +233,8 @@ class Operator:
 
     def freeze_all(self, labels: Sequence[Label], why: str) -> None:
         for label in labels:
-            self.freeze(label, why)
+            if label is not None:
+                self.freeze(label, why)
 
     def inexact(self, label: Label, why: str) -> None:
         """Removing indices of the axis changes more than their own contribution."""

@@ -20,7 +20,7 @@ def step(group: ChannelGroup, align: int) -> int:
     """
     indices = group.members[0].indices
     per_unit = indices.shape[1]
-    in_runs = bool((indices.max(axis=1) - indices.min(axis=1) == per_unit - 1).all())
+    in_runs = per_unit == 1 or bool((indices.max(axis=1) - indices.min(axis=1) == per_unit - 1).all())
     return align // math.gcd(align, per_unit) if in_runs else align
 
 

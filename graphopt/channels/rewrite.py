@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from graphopt.channels.labels import Label
 from graphopt.channels.operator import Follow, Left, Shape, Walk
-from graphopt.ir import AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
+from graphopt.ir import INTEGERS, AttributeValue, Graph, IntegerEvaluator, Node, TensorType, Value, is_known
 
 if TYPE_CHECKING:
     from graphopt.channels.analysis import Analysis
@@ -34,8 +34,11 @@ def rewrite(analysis: Analysis, left: Left, nodes: Sequence[Node]) -> None:
     def resize(shape: Shape, labels: Sequence[Label]) -> Shape:
         return tuple(size if label is None else len(left(label)) for size, label in zip(shape, labels, strict=True))
 
-    before = _integers(nodes, analysis.types)
-    after = _integers(nodes, _Resized(analysis.types, analysis.labels, resize))
+    # Nothing that is computed changes where no size is read.
+    sized = _read_sizes(nodes, analysis.labels)
+    computing = _computing_integers(nodes, analysis.types)
+    before = _integers(computing, analysis.types)
+    after = _integers(computing, _Resized(analysis.types, analysis.labels, resize)) if sized else before
     followed: set[tuple[Node, int]] = set()
     idle: list[Value] = []
     for follow in analysis.follow:
@@ -44,7 +47,7 @@ def rewrite(analysis: Analysis, left: Left, nodes: Sequence[Node]) -> None:
         else:
             followed.add((follow.node, follow.place))
             idle += _rewrite_input(analysis, follow, left, after)
-    for node, slot, value in _other_readers(graph, before, followed):
+    for node, slot, value in _other_readers(graph, before, followed) if sized else ():
         if _differs(before[value], after.get(value)):
             idle += _set_constant(graph, node, slot, before[value].astype(np.int64), analysis.types[value].elem_type)
     remove_idle(graph, idle)
@@ -57,10 +60,10 @@ def freeze_unrewritable(walk: Walk) -> None:
     evaluating the integers with every labelled size made different.
     """
     graph = walk.graph
-    sized = [node for node in graph.nodes if node.op_type in ("Shape", "Size") and not node.domain]
-    if not any(label is not None for node in sized for value in node.inputs if value is not None for label in walk.of.get(value, [])):
+    if not _read_sizes(graph.nodes, walk.of):
         return
-    before, after = walk.integers.partial, _integers(graph.nodes, _Resized(walk.types, walk.of, _strange))
+    before = walk.integers.partial
+    after = _integers(_computing_integers(graph.nodes, walk.types), _Resized(walk.types, walk.of, _strange))
     followed = {(follow.node, follow.place) for follow in walk.follow if isinstance(follow.place, int)}
     for node, slot, value in _other_readers(graph, before, followed):
         unknown = not is_known(before[value])
@@ -112,6 +115,18 @@ def _freeze_upstream(walk: Walk, value: Value, why: str) -> None:
             elif source not in seen:
                 seen.add(source)
                 stack.append(source)
+
+
+def _read_sizes(nodes: Sequence[Node], labels: Mapping[Value, list[Label]]) -> bool:
+    """Whether any of the nodes reads the size of an axis that may change."""
+    sized = [node for node in nodes if node.op_type in ("Shape", "Size") and not node.domain]
+    return any(label is not None for node in sized for value in node.inputs if value is not None for label in labels.get(value, []))
+
+
+def _computing_integers(nodes: Sequence[Node], types: Mapping[Value, TensorType]) -> list[Node]:
+    """The nodes whose first outputs may be integers: a small part of a model, which is then evaluated several times."""
+    outputs = ((node, types.get(node.outputs[0])) for node in nodes if node.outputs and node.outputs[0] is not None)
+    return [node for node, known in outputs if known is None or known.elem_type in INTEGERS]
 
 
 def _integers(nodes: Sequence[Node], types: Mapping[Value, TensorType]) -> dict[Value, Partial]:

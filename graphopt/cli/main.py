@@ -20,6 +20,7 @@ from graphopt.cli.passes import passes
 from graphopt.cli.predict import predict
 from graphopt.cli.profile import profile
 from graphopt.cli.run import run
+from graphopt.cli.study import study
 from graphopt.cli.targets import targets
 from graphopt.errors import DefectError, GraphoptError
 
@@ -66,7 +67,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # names in a model may hold characters that a terminal cannot show
 
 
-for _command in (optimize, run, inspect, compare, check, passes, predict, profile, targets, extract):
+for _command in (optimize, run, inspect, compare, check, passes, predict, profile, targets, study, extract):
     main.add_command(_command)
 
 

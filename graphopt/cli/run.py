@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -27,7 +28,8 @@ from graphopt.errors import BudgetError, InvalidModelError, VerifyError
 from graphopt.ir import Graph, verify
 from graphopt.pipeline import DumpGraphs, Instrument, StopAfter, VerifyEach, parse_pipeline
 from graphopt.pipeline import Timing as PassTiming
-from graphopt.quality import load_data
+from graphopt.quality import PARTS, load_data, split
+from graphopt.quality.arrays import AnyArray
 from graphopt.report import Report, Run, Step, figures, file_record, installed_passes, origin, verified
 from graphopt.report import run as run_passes
 from graphopt.report.groups import some_names
@@ -45,6 +47,7 @@ _SHOWN = 8  # reasons why a pass left places alone
     plugin_option,
     seed_option,
     target_option,
+    click.option("--part", type=click.Choice(PARTS), help="Only this part of --data, as `optimize` cuts it by the same --seed."),
     click.option("--timing", is_flag=True, help="Print the seconds of each pass on stderr."),
     click.option("--dump-ir", type=click.Path(path_type=Path), metavar="DIR", help="Save the model before and after each pass into DIR."),
     click.option("--verify-each", is_flag=True, help="Verify the model after each pass, with ONNX Runtime."),
@@ -65,6 +68,7 @@ def run(
     plugins: tuple[Path, ...],
     seed: int,
     target: str | None,
+    part: str | None,
     timing: bool,
     dump_ir: Path | None,
     verify_each: bool,
@@ -81,7 +85,7 @@ def run(
     passes = parse_pipeline(pipeline, installed_passes(plugins))
     predictor = Predictor(find_target(target)) if target is not None else None
     original = read_model(model)
-    arrays = load_data(data, original, preprocess).feeds if data is not None else None
+    arrays = _arrays(data, original, preprocess, part, seed)
     source = file_record(model)
     clock, stop = PassTiming(), StopAfter(stop_after) if stop_after is not None else None
     if verify_each:
@@ -104,6 +108,14 @@ def run(
     else:
         _print(done, made)
     notes(remarks)
+
+
+def _arrays(data: str | None, graph: Graph, preprocess: str | None, part: str | None, seed: int) -> Mapping[str, AnyArray] | None:
+    if data is None:
+        return None
+    whole = load_data(data, graph, preprocess)
+    parts = split(whole, seed=seed) if part is not None else None
+    return whole.feeds if parts is None or part is None else parts[PARTS.index(part)].feeds
 
 
 def _check_verifiable(original: Graph, path: Path) -> None:

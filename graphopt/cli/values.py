@@ -50,6 +50,7 @@ class Share(Quantity):
 
 
 MILLISECONDS = Quantity("time", {"": 1.0, "ms": 1.0, "s": 1e3, "us": 1e-3, "\N{MICRO SIGN}s": 1e-3}, "8ms, 0.008s or 8 (milliseconds)")
+DURATION = Quantity("duration", {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}, "90s, 2m or 1h")
 FACTOR = Quantity("factor", {"": 1.0, "x": 1.0}, "1.5x or 1.5", minimum=1.0)
 SHARE = Share("share", {"": 1.0, "%": 0.01}, "1% or 0.01", zero=True)
 COUNT = Quantity("count", _COUNT, "2500000 or 2.5M", zero=True)

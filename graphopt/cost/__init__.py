@@ -4,6 +4,7 @@ from graphopt.cost.counts import Counts, count, macs_by_node, parameters, serial
 from graphopt.cost.fitting import fit_target
 from graphopt.cost.installed import find_target, installed_targets
 from graphopt.cost.memory import Memory, peak_memory
+from graphopt.cost.network import SUMMANDS
 from graphopt.cost.operators import Cost, operator_cost
 from graphopt.cost.prediction import KernelTime, Prediction
 from graphopt.cost.predictor import Predictor, predict
@@ -15,6 +16,7 @@ from graphopt.cost.widths import Widths
 from graphopt.cost.worthwhile import SiteWidths, WidthAdvice, candidate_widths, predicted_widths, worthwhile_widths
 
 __all__ = [
+    "SUMMANDS",
     "Cost",
     "Counts",
     "KernelTime",

@@ -74,9 +74,9 @@ def _graphs(graph: Graph) -> Iterator[Graph]:
 def _elements(graph: Graph) -> int:
     total = 0
     for value in graph.initializers:
-        if value.tensor is not None and _is_weight(value.tensor.elem_type):
+        if value.tensor is not None and is_weight_type(value.tensor.elem_type):
             total += value.tensor.size
-        elif value.sparse is not None and _is_weight(value.sparse.values.data_type):
+        elif value.sparse is not None and is_weight_type(value.sparse.values.data_type):
             total += value.sparse.values.dims[0]  # the elements that are stored
     return total + sum(_constant_elements(node) for node in graph.nodes if node.op_type == "Constant" and not node.domain)
 
@@ -84,13 +84,13 @@ def _elements(graph: Graph) -> int:
 def _constant_elements(node: Node) -> int:
     for name, content in node.attributes.items():
         if isinstance(content, Tensor):
-            return content.size if _is_weight(content.elem_type) else 0
+            return content.size if is_weight_type(content.elem_type) else 0
         if name == "value_float":
             return 1
         if name == "value_floats":
             return len(content)
         if isinstance(content, onnx.SparseTensorProto):
-            return content.values.dims[0] if _is_weight(content.values.data_type) else 0
+            return content.values.dims[0] if is_weight_type(content.values.data_type) else 0
     return 0
 
 
@@ -99,13 +99,14 @@ def _proto_elements(node: onnx.NodeProto) -> int:
         return 0
     total = 0
     for attribute in node.attribute:
-        if attribute.HasField("t") and _is_weight(attribute.t.data_type):
+        if attribute.HasField("t") and is_weight_type(attribute.t.data_type):
             total += prod(attribute.t.dims)
         total += len(attribute.floats) + (attribute.type == onnx.AttributeProto.FLOAT)
     return total
 
 
-def _is_weight(elem_type: int) -> bool:
+def is_weight_type(elem_type: int) -> bool:
+    """Whether a tensor of that element type counts as a weight."""
     name = onnx.TensorProto.DataType.Name(elem_type)
     return name.startswith(("FLOAT", "BFLOAT", "DOUBLE")) or name in {"INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2"}
 

@@ -39,6 +39,11 @@ class Described:
     def weight_bytes(self) -> float:
         return self.features["weight_bytes"]
 
+    @property
+    def activation_bytes(self) -> float:
+        """What it reads and writes beside weights."""
+        return self.features["in_bytes"] + self.features["out_bytes"]
+
 
 @lru_cache(maxsize=65536)
 def describe(sig: Signature, block: int = 1, everywhere: bool = False) -> Described:

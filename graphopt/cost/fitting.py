@@ -15,7 +15,7 @@ from graphopt.cost.features import Described, describe
 from graphopt.cost.interval import coverage, drift, fit_interval, score
 from graphopt.cost.kernel import Signature
 from graphopt.cost.linear import Floats, Law, LinearModel, fit_from_kernels
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, fit_correction, part_of, streamed_bytes
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, fit_correction, part_of, spilled_bytes, streamed_bytes
 from graphopt.cost.pooled import Observed, PoolOptions, fit_from_networks
 from graphopt.cost.residual import Smoothness, fit_residuals
 from graphopt.cost.target import MeasuredNetwork, Target
@@ -43,6 +43,10 @@ class _Network:
     @property
     def weight_bytes(self) -> float:
         return float(sum(streamed_bytes(kernel.family, kernel.weight_bytes) * count for kernel, count in self.kernels))
+
+    @property
+    def spilled_bytes(self) -> float:
+        return float(sum(spilled_bytes(kernel.activation_bytes) * count for kernel, count in self.kernels))
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,8 @@ def _totals(network: _Network, estimates: Sequence[Estimate]) -> tuple[Totals, f
     parts = dict.fromkeys((CONVOLUTIONS, PRODUCTS, OTHERS), 0.0)
     for (kernel, count), estimate in zip(network.kernels, estimates, strict=True):
         parts[part_of(kernel.family)] += estimate.ms * count
-    return Totals(ms, sum(counts), network.weight_bytes, parts[PRODUCTS], parts[OTHERS]), unsure / ms if ms else 0.0
+    totals = Totals(ms, sum(counts), network.weight_bytes, parts[PRODUCTS], parts[OTHERS], network.spilled_bytes)
+    return totals, unsure / ms if ms else 0.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ _ENOUGH = 9  # scores of which the largest is a 90 % quantile
 _WITHOUT = 3.0  # taken as the quantile where no network was measured: 3 x 2 %, what sums of kernels were found to be off by, and more
 _SHARE = 0.02  # always unsure, relatively
 _FIXED_MS = 0.01  # always unsure, in milliseconds
+_WIDEST = 3.0  # log of the factor to either side: beyond twenty times more or less nothing is known
 _NORMAL = 1.645  # standard deviations to either side that hold 90 %
 _UNSURE = 0.25  # of the kernels' own uncertainty, weighted with their share of the time
 
@@ -37,7 +38,7 @@ class Interval:
         """
         if ms <= 0:
             return 0.0, 0.0
-        width = hypot(self.quantile * unsureness(ms, sigma), _NORMAL * unseen, self.drift)
+        width = min(hypot(self.quantile * unsureness(ms, sigma), _NORMAL * unseen, self.drift), _WIDEST)
         return ms * exp(-width), ms * exp(width)
 
 

@@ -122,12 +122,14 @@ class Kernel:
     """One execution of a kernel in one run of a graph.
 
     `nodes` are the graph's nodes that it executes, the anchor first; none for a conversion that the runtime inserts by itself. `values` are
-    the graph's values behind `signature.operands` and then `signature.outputs`, None where the runtime made one up.
+    the graph's values behind `signature.operands` and then `signature.outputs`, None where the runtime made one up. `blocked`: its output is in
+    the runtime's blocked layout.
     """
 
     signature: Signature
     nodes: tuple[Node, ...]
     values: tuple[Value | None, ...]
+    blocked: bool = False
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from graphopt.cost.families import CONVOLUTION, DEPTHWISE, MATRIX, kin
 from graphopt.cost.linear import Floats
 
+SUMMANDS = 4  # figures of a kernel that add up to what `Correction.times` takes
 _MB = 1e6
 _CACHES_MB = (6.0, 8.0, 12.0, 16.0, 32.0)  # small networks say little of it, and would be made to pay for what fits
 _USUAL_CACHE_MB = 6.0
@@ -17,24 +18,31 @@ _ENOUGH_FOR_CACHE = 20  # networks from which the size of the cache is taken fro
 _NOISE = 0.03  # relative, of one network's time
 _OUTLIER = 2.0  # noises beyond which a network weighs less
 _ROUNDS = 5
+_LEAST_SHARE = 0.7  # of the sum of kernels
+_SPILLS_MB = 4.0  # of what one kernel reads and writes: kernels by themselves are measured on no more, in a cache
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Of one network: the sum of its kernels' times, how many are launched, the bytes of its weights (`streamed_bytes`), and which part of the
-    sum matrix products and which part kernels of other kinds than convolutions and products take."""
+    """Of one network: the sum of its kernels' times, how many are launched, the bytes of its weights (`streamed_bytes`) and of activations that
+    leave the cache (`spilled_bytes`), and which part of the sum matrix products and which part kernels of other kinds than convolutions and
+    products take."""
 
     kernels_ms: float
     launches: float
     weight_bytes: float
     products_ms: float = 0.0
     others_ms: float = 0.0
+    spilled_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
 class Correction:
-    """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it) + run_ms,
-    where matrix products count `products` times in the sum, and what is neither a product nor a convolution `others` times."""
+    """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it)
+    + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
+
+    In the sum, matrix products count `products` times, and what is neither a product nor a convolution `others` times.
+    """
 
     scale: float = 1.0
     per_kernel_ms: float = 0.0
@@ -44,25 +52,28 @@ class Correction:
     cache_mb: float = _USUAL_CACHE_MB
     products: float = 1.0
     others: float = 1.0
+    spilled_ms_per_mb: float = 0.0
 
     def ms(self, totals: Totals) -> float:
-        """The time of a network, at least a hundredth of the sum of its kernels."""
+        """The time of a network, at least most of the sum of its kernels: a law of networks of milliseconds may say less of very small ones."""
         weighted = totals.kernels_ms + (self.products - 1) * totals.products_ms + (self.others - 1) * totals.others_ms
-        return float(self.times(np.array([weighted]), np.array([totals.launches]), np.array([totals.weight_bytes]))[0])
+        figures = (weighted, totals.launches, totals.weight_bytes, totals.spilled_bytes)
+        return float(self.times(*(np.array([figure]) for figure in figures))[0])
 
     def streamed(self, totals: Totals) -> float:
         """The share of a network's time that is the price of weights beyond the cache, about which the sum of kernels says nothing."""
         beyond = self.beyond_ms_per_mb * max(0.0, totals.weight_bytes / _MB - self.cache_mb)
         return min(max(beyond / self.ms(totals), 0.0), 1.0)
 
-    def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats) -> Floats:
+    def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats, spilled_bytes: Floats) -> Floats:
         """`ms` for arrays, one entry per network; in the sums `kernels_ms` each kernel counts `factor` of its family times."""
         weights = weight_bytes / _MB
         found = self.scale * kernels_ms + self.per_kernel_ms * launches + self.run_ms
         found += self.beyond_ms_per_mb * np.maximum(weights - self.cache_mb, 0.0) + self.within_ms_per_mb * np.minimum(
             weights, self.cache_mb
         )
-        return np.maximum(found, kernels_ms / 100)
+        found += self.spilled_ms_per_mb * spilled_bytes / _MB
+        return np.maximum(found, _LEAST_SHARE * kernels_ms)
 
     def factor(self, family: str) -> float:
         """How many times a kernel of the family counts in the sum."""
@@ -72,7 +83,8 @@ class Correction:
     @property
     def _vector(self) -> Floats:
         more = [self.scale * (self.products - 1), self.scale * (self.others - 1)]
-        return np.array([self.scale, self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms, *more])
+        per = [self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms]
+        return np.array([self.scale, *per, *more, self.spilled_ms_per_mb])
 
 
 CONVOLUTIONS, PRODUCTS, OTHERS = "convolutions", "products", "others"
@@ -93,6 +105,11 @@ def streamed_bytes(family: str, weight_bytes: float) -> float:
     return weight_bytes if part_of(family) == PRODUCTS else 0.0
 
 
+def spilled_bytes(activation_bytes: float) -> float:
+    """What a kernel reads and writes beyond what a cache holds: in a network it comes from memory, and goes back there."""
+    return max(0.0, activation_bytes - _SPILLS_MB * _MB)
+
+
 def _row(totals: Totals, cache_mb: float) -> Floats:
     weights = totals.weight_bytes / _MB
     return np.array(
@@ -104,6 +121,7 @@ def _row(totals: Totals, cache_mb: float) -> Floats:
             1.0,
             totals.products_ms,
             totals.others_ms,
+            totals.spilled_bytes / _MB,
         ]
     )
 
@@ -112,10 +130,10 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
     Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count; a microsecond, or 2 % of the usual kernel,
-    per launch; 30 us per MB of weights beyond the cache and 3 us within; 30 us, or 5 % of the quickest network, per run. A slow device has more
-    of each, hence the shares.
+    per launch; 30 us per MB of weights beyond the cache and 3 us within; 20 us per MB of spilled activations; 30 us, or 5 % of the quickest
+    network, per run. A slow device has more of each, hence the shares.
     Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
-    kernel per launch and half of the quickest network per run would be no surprise.
+    kernel per launch and half of the quickest network per run would be no surprise; and what is in a cache is not known.
     """
     prior = prior or Correction()
     if not networks:
@@ -124,7 +142,7 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
     quickest = float(times.min())
     launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
-    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.05, 0.05])
+    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.05, 0.05, 0.02 if alike else 0.0])
     caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
     found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
     return min(found, key=lambda pair: pair[1])[0]
@@ -137,11 +155,12 @@ def _ridge(networks: Sequence[Totals], ms: Floats, prior: Correction, deviations
     goal = 1.0 / _NOISE - rows @ start
     weights = np.ones(len(ms))
     step = np.zeros(len(start))
+    free = deviations > 0
     for _ in range(_ROUNDS):
         stacked = np.vstack([rows * weights[:, None] * deviations, np.eye(len(start))])
         step = np.linalg.lstsq(stacked, np.concatenate([goal * weights, np.zeros(len(start))]), rcond=None)[0] * deviations
         off = np.abs(goal - rows @ step)
         weights = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(off, 1e-9)))
-    left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step / deviations) ** 2).sum())
-    scale, per_kernel, beyond, within, run, products, others = (start + step).tolist()
-    return Correction(scale, per_kernel, beyond, within, run, cache_mb, 1.0 + products / scale, 1.0 + others / scale), left
+    left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step[free] / deviations[free]) ** 2).sum())
+    scale, per_kernel, beyond, within, run, products, others, spilled = (start + step).tolist()
+    return Correction(scale, per_kernel, beyond, within, run, cache_mb, 1.0 + products / scale, 1.0 + others / scale, spilled), left

@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, part_of, streamed_bytes
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, part_of, spilled_bytes, streamed_bytes
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -97,6 +97,19 @@ class Predictor:
         self._learn(asked)
         return np.array([self._known[sig].estimate.ms for sig in asked], dtype=np.float64)
 
+    def summands(self, signatures: Iterable[Signature]) -> Floats:
+        """What adds up to a network's latency (`correction.times`), shape (4, kernels): milliseconds as the correction weighs them, launches,
+        bytes of weights and of activations that leave the cache. Kernels of unknown cost count as nothing."""
+        asked = list(signatures)
+        self._learn(asked)
+        known = [self._known[sig] for sig in asked]
+        ms = np.array([each.estimate.ms for each in known], np.float64)
+        launched = np.array([not each.described.free for each in known], bool) & (ms > 0)
+        weights = np.array([streamed_bytes(each.described.family, each.described.weight_bytes) for each in known], np.float64)
+        factors = np.array([self.correction.factor(each.described.family) for each in known], np.float64)
+        spilled = np.array([spilled_bytes(each.described.activation_bytes) for each in known], np.float64)
+        return np.stack([ms * factors, launched.astype(np.float64), np.where(launched, weights, 0.0), np.where(launched, spilled, 0.0)])
+
     def latency(self, signatures: Iterable[Signature]) -> Latency:
         """The latency of a network that launches these kernels."""
         asked = list(signatures)
@@ -150,10 +163,10 @@ class Predictor:
 
     def _latency(self, kernels: Sequence[_Known]) -> Latency:
         ms = sum(kernel.estimate.ms for kernel in kernels)
-        launches = sum(not kernel.described.free for kernel in kernels)
-        weights = sum(
-            streamed_bytes(kernel.described.family, kernel.described.weight_bytes) for kernel in kernels if not kernel.described.free
-        )
+        described = [kernel.described for kernel in kernels if not kernel.described.free]
+        weights = sum(streamed_bytes(each.family, each.weight_bytes) for each in described)
+        spilled = sum(spilled_bytes(each.activation_bytes) for each in described)
+        launches = len(described)
         unsure, unseen = 0.0, 0.0
         for kernel in kernels:
             if self._is_unseen(kernel):
@@ -163,7 +176,7 @@ class Predictor:
         parts = dict.fromkeys((CONVOLUTIONS, PRODUCTS, OTHERS), 0.0)
         for kernel in kernels:
             parts[part_of(kernel.described.family)] += kernel.estimate.ms
-        totals = Totals(ms, launches, weights, parts[PRODUCTS], parts[OTHERS])
+        totals = Totals(ms, launches, weights, parts[PRODUCTS], parts[OTHERS], spilled)
         total = self.correction.ms(totals)
         sigma = unsure / ms + self.correction.streamed(totals) if ms else 0.0
         low, high = self.interval.around(total, sigma, unseen / ms if ms else 0.0)

@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from graphopt.channels import ChannelGroup
-from graphopt.cost.fitting import describer
 from graphopt.cost.fused_widths import FusedWidths
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.kernel_tables import Floats, KernelTables
-from graphopt.cost.network import streamed_bytes
 from graphopt.cost.observed import Choice, Observer
 from graphopt.cost.predictor import Predictor
 from graphopt.cost.widths import Size, Term
@@ -118,15 +116,8 @@ class WidthTables:
         return [size.at(assigned) for size in self._sizes]
 
     def _figures(self, signatures: Sequence[Signature]) -> Floats:
-        """What the correction adds up of each kernel: milliseconds as it weighs them, launches, bytes of weights. What is unknown is left out."""
-        parts = [self._predictor.time(signatures[start : start + _BATCH]) for start in range(0, len(signatures), _BATCH)]
-        ms = np.concatenate([np.zeros(0), *parts])
-        describe = describer(self._predictor.target)
-        described = [describe(sig) for sig in signatures]
-        launched = np.array([not kernel.free for kernel in described], bool) & (ms > 0)
-        weights = np.array([streamed_bytes(kernel.family, kernel.weight_bytes) for kernel in described], np.float64)
-        factors = np.array([self._predictor.correction.factor(kernel.family) for kernel in described], np.float64)
-        return np.stack([ms * factors, launched.astype(np.float64), np.where(launched, weights, 0.0)])
+        parts = [self._predictor.summands(signatures[start : start + _BATCH]) for start in range(0, len(signatures), _BATCH)]
+        return np.concatenate([np.zeros((4, 0)), *parts], axis=1)
 
     def _classes(self, block: int) -> list[list[int]]:
         """For each level of each group a class: levels of one class fill blocks alike, in every axis that the group is in."""

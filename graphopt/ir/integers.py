@@ -56,15 +56,15 @@ class IntegerEvaluator:
         output = node.outputs[0] if rule is not None and node.outputs else None
         if rule is None or output is None:
             return
+        known = self.types.get(output)
+        elem_type = TensorProto.INT64 if known is None else known.elem_type
+        if elem_type not in INTEGERS:
+            return
         try:
             result = rule(node, [self.read(value) for value in node.inputs], self.types)
         except (IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError):
             return  # a model that is wrong here is reported by the checker or the runtime, not by an estimate of ours
-        if result is None:
-            return
-        known = self.types.get(output)
-        elem_type = TensorProto.INT64 if known is None else known.elem_type
-        if result.size <= _LARGEST and elem_type in INTEGERS and fits(result, elem_type):
+        if result is not None and result.size <= _LARGEST and fits(result, elem_type):
             self.partial[output] = result
 
 
@@ -72,6 +72,9 @@ def partial_integers(graph: Graph, types: Mapping[Value, TensorType]) -> dict[Va
     """Every integer value of `graph` of at most 256 elements of which something is known."""
     evaluator = IntegerEvaluator(types)
     for node in graph.nodes:
+        if not node.domain and node.op_type in _RULES:
+            for value in node.inputs:
+                evaluator.read(value)
         evaluator.visit(node)
     return evaluator.partial
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 # Python's form of an ONNX attribute: int, float, str (bytes where they are not UTF-8), Tensor, Graph, a message of onnx, or a list of one of these.
 AttributeValue = Any
 
+# Protobuf looks an enum's member up by name each time it is asked for.
+_INT, _INTS, _TENSOR, _TENSORS, _STRING, _STRINGS = (
+    AttributeProto.AttributeType.Value(kind) for kind in ("INT", "INTS", "TENSOR", "TENSORS", "STRING", "STRINGS")
+)
+
 
 class Value:
     """A named value of a graph: an input, an initializer, or the output of a node. Compared by identity."""
@@ -50,7 +55,10 @@ class Value:
 class Node:
     """A call of an operator or function. Read it here; change it through its graph, which tracks every edit. Compared by identity."""
 
-    __slots__ = ("_attributes", "graph", "inputs", "order", "outputs", "owns_proto", "proto", "stale", "subgraphs_by_attribute")
+    __slots__ = (
+        *("_attributes", "_domain", "_op_type", "graph", "inputs", "order", "outputs", "owns_proto", "proto", "stale"),
+        "subgraphs_by_attribute",
+    )
 
     def __init__(self, graph: Graph, proto: onnx.NodeProto, order: tuple[float, int]) -> None:
         self.graph: Graph | None = graph  # None once removed
@@ -61,17 +69,17 @@ class Node:
         self.inputs: tuple[Value | None, ...] = ()
         self.outputs: tuple[Value | None, ...] = ()
         self.subgraphs_by_attribute: dict[str, list[Graph]] = {}
+        self._op_type, self._domain = proto.op_type, "" if proto.domain == "ai.onnx" else proto.domain  # asked for all the time
         self._attributes: Mapping[str, AttributeValue] | None = None
 
     @property
     def op_type(self) -> str:
-        return self.proto.op_type
+        return self._op_type
 
     @property
     def domain(self) -> str:
         """The operator's domain, with ONNX's own always as the empty string."""
-        domain = self.proto.domain
-        return "" if domain == "ai.onnx" else domain
+        return self._domain
 
     @property
     def overload(self) -> str:
@@ -128,23 +136,25 @@ class Node:
         return self.proto
 
     def _attribute_value(self, attribute: AttributeProto) -> AttributeValue:
-        if attribute.name in self.subgraphs_by_attribute:
+        if self.subgraphs_by_attribute and attribute.name in self.subgraphs_by_attribute:
             graphs = self.subgraphs_by_attribute[attribute.name]
             return graphs[0] if attribute.type == AttributeProto.GRAPH else list(graphs)
         if attribute.ref_attr_name:
             return attribute  # inside a function: the value comes with the call
-        match attribute.type:
-            case AttributeProto.TENSOR:
-                return self._attribute_tensor(attribute.t)
-            case AttributeProto.TENSORS:
-                return [self._attribute_tensor(tensor) for tensor in attribute.tensors]
-            case AttributeProto.STRING:
-                return _text(attribute.s)
-            case AttributeProto.STRINGS:
-                return [_text(item) for item in attribute.strings]
-            case AttributeProto.UNDEFINED:
-                return attribute
-        return helper.get_attribute_value(attribute)
+        kind = attribute.type
+        if kind == _INT:  # the commonest first: a model has thousands
+            return attribute.i
+        if kind == _INTS:
+            return list(attribute.ints)
+        if kind == _TENSOR:
+            return self._attribute_tensor(attribute.t)
+        if kind == _TENSORS:
+            return [self._attribute_tensor(tensor) for tensor in attribute.tensors]
+        if kind == _STRING:
+            return _text(attribute.s)
+        if kind == _STRINGS:
+            return [_text(item) for item in attribute.strings]
+        return attribute if kind == AttributeProto.UNDEFINED else helper.get_attribute_value(attribute)
 
     def _attribute_tensor(self, proto: onnx.TensorProto) -> Tensor:
         return ProtoTensor(proto) if self.graph is None else read_tensor(proto, self.graph.root.folder)

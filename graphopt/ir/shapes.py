@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import onnx
@@ -16,8 +16,10 @@ from graphopt.ir.symbols import infer_symbolic
 from graphopt.ir.tensors import Tensor, inline, tensor_header
 from graphopt.ir.types import TensorType
 
-# Contents of larger tensors are left out of what shape inference sees: none of them is a shape, and weights are big.
+# Contents of larger tensors are left out of what shape inference sees: none of them is a shape, and weights are big. Of floats it reads
+# scales and regions of interest, two to an axis, and every bias that is left out saves time.
 _LARGEST_SHAPE = 256
+_LARGEST_FLOATS = 16
 
 
 def infer_types(graph: Graph) -> dict[Value, TensorType]:
@@ -29,8 +31,10 @@ def infer_types(graph: Graph) -> dict[Value, TensorType]:
     for given in graph.inputs:
         _name_dimensions(given, types)
     integers = SizeEvaluator(types)
-    for node in graph.nodes:
-        if any(v is not None and (v not in types or types[v].static is None) for v in node.outputs):
+    nodes = graph.nodes
+    last = max((place for place, node in enumerate(nodes) if not _are_static(node.outputs, types)), default=-1)
+    for node in nodes[: last + 1]:  # after the last one that is not understood yet, no integer is asked for
+        if not _are_static(node.outputs, types):
             types.update(_infer_node(node, types, integers))
             types.update(infer_symbolic(node, types, integers))
             types.update(_stated(node, types))
@@ -38,6 +42,10 @@ def infer_types(graph: Graph) -> dict[Value, TensorType]:
                 _name_dimensions(value, types)
         integers.visit(node)
     return types
+
+
+def _are_static(values: Iterable[Value | None], types: dict[Value, TensorType]) -> bool:
+    return None not in [known.static if (known := types.get(value)) is not None else None for value in values if value is not None]
 
 
 def _stated(node: Node, types: dict[Value, TensorType]) -> dict[Value, TensorType]:
@@ -72,12 +80,14 @@ def _infer_node(node: Node, types: dict[Value, TensorType], integers: SizeEvalua
         known = integers.contents(value)
         if value is not None and known is not None:
             data[value.name] = numpy_helper.from_array(known, value.name)
-    proto = onnx.NodeProto()
-    proto.CopyFrom(node.proto)
-    del proto.input[:]
-    del proto.output[:]
-    proto.input.extend(names(node.inputs))
-    proto.output.extend(names(node.outputs))
+    proto = node.proto
+    if node.stale:
+        proto = onnx.NodeProto()
+        proto.CopyFrom(node.proto)
+        del proto.input[:]
+        del proto.output[:]
+        proto.input.extend(names(node.inputs))
+        proto.output.extend(names(node.outputs))
     version = graph.opset(node.domain)
     try:
         schema = onnx.defs.get_schema(node.op_type, version or 1, node.domain)
@@ -101,7 +111,8 @@ def _skeleton(graph: Graph) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     model.ClearField("training_info")
-    model.graph.CopyFrom(emit_graph(graph, _without_large_contents, infos=False))
+    emit_graph(graph, _without_large_contents, infos=False, into=model.graph)
+    model.graph.SetInParent()
     if graph.ir_version >= 4:  # what can be overridden when the model is run says nothing about shapes
         inputs = {info.name for info in model.graph.input}
         fixed = [tensor for tensor in model.graph.initializer if tensor.name not in inputs]
@@ -113,7 +124,8 @@ def _skeleton(graph: Graph) -> onnx.ModelProto:
 
 def _without_large_contents(tensor: Tensor, header: TensorProto | None, name: str) -> TensorProto:
     bare = tensor_header(None, tensor, name)
-    if tensor.size <= _LARGEST_SHAPE and tensor.elem_type != TensorProto.STRING:
+    largest = _LARGEST_FLOATS if tensor.elem_type == TensorProto.FLOAT else _LARGEST_SHAPE
+    if tensor.size <= largest and tensor.elem_type != TensorProto.STRING:
         with suppress(InvalidModelError):
             return inline(bare, tensor)
     bare.data_location = TensorProto.EXTERNAL
@@ -139,20 +151,15 @@ def _collect(graph: Graph, proto: onnx.GraphProto) -> Iterator[tuple[Value, Tens
             yield value, TensorType(value.tensor.elem_type, value.tensor.shape)
         elif value.sparse is not None:
             yield value, TensorType(value.sparse.values.data_type, tuple(value.sparse.dims))
-    with_subgraphs = {id(node): node for node in _nodes(graph) if node.subgraphs_by_attribute}
-    if with_subgraphs:
+    if graph._owners:
         by_outputs = {tuple(message.output): message for message in proto.node}
-        for node in with_subgraphs.values():
+        for node in graph._owners:
             message = by_outputs.get(tuple("" if v is None else v.name for v in node.outputs))
             for attribute in message.attribute if message is not None else ():
                 for subgraph, inner in zip(
                     node.subgraphs_by_attribute.get(attribute.name, ()), attribute.graphs or [attribute.g], strict=False
                 ):
                     yield from _collect(subgraph, inner)
-
-
-def _nodes(graph: Graph) -> Iterator[Node]:
-    return (vertex for vertex in graph.nx if isinstance(vertex, Node))
 
 
 def _tensor_type(proto: onnx.TypeProto) -> TensorType | None:
@@ -162,11 +169,11 @@ def _tensor_type(proto: onnx.TypeProto) -> TensorType | None:
     tensor = proto.tensor_type if kind == "tensor_type" else proto.sparse_tensor_type
     if not tensor.HasField("shape"):
         return TensorType(tensor.elem_type, None)
+    sizes = [dim.dim_value for dim in tensor.shape.dim]
+    if min(sizes, default=1) > 0:
+        return TensorType(tensor.elem_type, tuple(sizes))
     dims: list[int | str | None] = []
     for dim in tensor.shape.dim:
-        if (size := dim.dim_value) > 0:
-            dims.append(size)
-            continue
         known = dim.WhichOneof("value")
         dims.append(
             dim.dim_value if known == "dim_value" and dim.dim_value >= 0 else (dim.dim_param or None) if known == "dim_param" else None

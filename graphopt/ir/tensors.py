@@ -29,6 +29,15 @@ _PACKED_BITS = {
 }
 
 
+# The types that weights and shapes mostly have, which `raw_data` holds as numpy does: read here without onnx's many questions.
+_PLAIN: dict[int, np.dtype[Any]] = {
+    onnx.TensorProto.FLOAT: np.dtype("<f4"),
+    onnx.TensorProto.FLOAT16: np.dtype("<f2"),
+    onnx.TensorProto.DOUBLE: np.dtype("<f8"),
+    onnx.TensorProto.INT64: np.dtype("<i8"),
+    onnx.TensorProto.INT32: np.dtype("<i4"),
+}
+
 _KNOWN_TYPES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED}
 
 
@@ -112,6 +121,11 @@ class ProtoTensor(Tensor):
         self.elem_type, self.shape, self.proto = proto.data_type, tuple(proto.dims), proto
 
     def numpy(self) -> AnyArray:
+        proto, dtype = self.proto, _PLAIN.get(self.elem_type)
+        if dtype is not None and proto.HasField("raw_data") and not proto.data_location and not proto.HasField("segment"):
+            raw = proto.raw_data  # a copy each time
+            if len(raw) == self.size * dtype.itemsize:
+                return np.frombuffer(raw, dtype).reshape(self.shape)
         try:
             if self.elem_type == onnx.TensorProto.STRING:  # onnx would decode them, but they need not be UTF-8
                 strings = np.empty(len(self.proto.string_data), dtype=object)

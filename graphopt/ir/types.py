@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import cast
 
 
@@ -13,13 +12,11 @@ class TensorType:
 
     elem_type: int
     shape: tuple[int | str | None, ...] | None
+    static: tuple[int, ...] | None = field(init=False, repr=False, compare=False)  # the shape if every dimension is a number
 
-    @cached_property
-    def static(self) -> tuple[int, ...] | None:
-        """The shape if every dimension is a number."""
-        if self.shape is None or not all(isinstance(size, int) for size in self.shape):
-            return None
-        return cast(tuple[int, ...], self.shape)
+    def __post_init__(self) -> None:
+        known = self.shape is not None and {*map(type, self.shape)} <= {int}
+        vars(self)["static"] = cast(tuple[int, ...], self.shape) if known else None  # the way around `frozen`
 
     @property
     def plain(self) -> TensorType:

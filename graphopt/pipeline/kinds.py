@@ -1,8 +1,8 @@
 """The kinds of value that a parameter may have: how each is checked, written as text, and read from a syntax tree.
 
 `kind_of(hint, limits)` makes one from a type annotation: bool, int, float, str, `X | None`, `tuple[X, ...]`, `tuple[X, X]`,
-`Mapping[str, X]`, and `X | Literal["word", ...]` for a number or one of some words. A value that does not fit raises MisfitError, which
-`Pass` and `parse_pipeline` turn into a PassParameterError.
+`X | tuple[X, ...]`, `Mapping[str, X]`, and `X | Literal["word", ...]` for a number or one of some words. A value that does not fit raises
+MisfitError, which `Pass` and `parse_pipeline` turn into a PassParameterError.
 """
 
 from __future__ import annotations
@@ -212,6 +212,34 @@ class Many(Kind):
 
 
 @dataclass(frozen=True)
+class OneOrMany(Kind):
+    """A tuple of one kind, of any length; one of a single item is written as that item, and `[a,b]` otherwise."""
+
+    many: Many
+
+    @property
+    def item(self) -> Kind:
+        return self.many.item
+
+    @property
+    def type_words(self) -> str:
+        return f"{self.item.type_words} or {self.many.type_words}"
+
+    @property
+    def needed(self) -> str:
+        return f"{self.item.needed}, or {self.many.needed}"
+
+    def check(self, value: object) -> object:
+        return self.many.check(value if isinstance(value, (tuple, list)) else (value,))
+
+    def text(self, value: typing.Any) -> str:
+        return self.item.text(value[0]) if len(value) == 1 else self.many.text(value)
+
+    def read(self, tree: Tree) -> object:
+        return self.many.read(tree) if isinstance(tree, Items) else (self.item.read(tree),)
+
+
+@dataclass(frozen=True)
 class Table(Kind):
     """A mapping from texts to one kind; written `{key:value,...}`."""
 
@@ -250,13 +278,17 @@ def kind_of(hint: typing.Any, limits: Limits) -> Kind:
         item, words = kind_of(arguments[0], limits), typing.get_args(arguments[1])
         if isinstance(item, Scalar) and item.type is not str and all(isinstance(word, str) for word in words):
             return OrWord(item, words)
+    if origin in (typing.Union, types.UnionType) and len(arguments) == 2 and typing.get_args(arguments[1]) == (arguments[0], Ellipsis):
+        return OneOrMany(Many(kind_of(arguments[0], limits), None))
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return Many(kind_of(arguments[0], limits), None)
     if origin is tuple and arguments and len(set(arguments)) == 1:
         return Many(kind_of(arguments[0], limits), len(arguments))
     if origin is collections.abc.Mapping and arguments[0] is str:
         return Table(kind_of(arguments[1], limits))
-    raise TypeError(f"a parameter is bool, int, float, str, X | None, X | Literal[...], tuple[X, ...] or Mapping[str, X], not {hint}")
+    raise TypeError(
+        f"a parameter is bool, int, float, str, X | None, X | Literal[...], tuple[X, ...], X | tuple[X, ...] or Mapping[str, X], not {hint}"
+    )
 
 
 def _fit(wanted: type, value: object) -> object:

@@ -12,6 +12,7 @@ from graphopt.errors import DefectError, GraphoptError, PluginError
 from graphopt.pipeline.base import Context, Pass, PassResult
 from graphopt.pipeline.plugins import line_in
 from graphopt.pipeline.text import Pipeline
+from graphopt.quality import fitted_arrays, input_shapes
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
@@ -32,12 +33,17 @@ def run_pipeline(
 ) -> list[StepRecord]:
     """Apply each pass to `graph`, in place and in order; each finds the results of those before it at the end of `context.history`.
 
+    `context.data` fits the original; where a pass made an input smaller, the passes after it find pictures that were resized.
+
     A pass that fails leaves the graph half changed. Its GraphoptError passes through; any other exception is a defect and becomes a
     DefectError, or a PluginError if the pass is not one of graphopt's own.
     """
     context = context or Context()
     instruments = (*context.instruments, *instruments)
     context = replace(context, instruments=instruments)
+    shapes = input_shapes(graph)
+    if context.original is not None and input_shapes(context.original) != shapes:
+        context = _with_fitted_data(context, graph)
     records = []
     for pass_ in pipeline.passes:
         for instrument in instruments:
@@ -45,10 +51,16 @@ def run_pipeline(
         started = time.perf_counter()
         result = _apply(pass_, graph, context)
         context = replace(context, history=(*context.history, result))
+        if input_shapes(graph) != shapes:
+            context, shapes = _with_fitted_data(context, graph), input_shapes(graph)
         records.append(StepRecord(str(pass_), time.perf_counter() - started, result))
         for instrument in reversed(instruments):
             instrument.after_pass(pass_, graph, result)
     return records
+
+
+def _with_fitted_data(context: Context, graph: Graph) -> Context:
+    return context if context.data is None else replace(context, data=fitted_arrays(context.data, graph))
 
 
 def _apply(pass_: Pass, graph: Graph, context: Context) -> PassResult:

@@ -3,12 +3,16 @@
 from graphopt.quality.inputs import Data, load_data, synthetic_inputs
 from graphopt.quality.measure import Latency, measure
 from graphopt.quality.metrics import METRICS, Fidelity, Metric, find_metric, needs_original, predict, top1
+from graphopt.quality.resample import fitted, fitted_arrays, input_shapes, resample
 from graphopt.quality.runtime import Model, default_threads, run, session
 from graphopt.quality.sources import LABELS, Source
+from graphopt.quality.split import PARTS, SHARES, split
 
 __all__ = [
     "LABELS",
     "METRICS",
+    "PARTS",
+    "SHARES",
     "Data",
     "Fidelity",
     "Latency",
@@ -17,12 +21,17 @@ __all__ = [
     "Source",
     "default_threads",
     "find_metric",
+    "fitted",
+    "fitted_arrays",
+    "input_shapes",
     "load_data",
     "measure",
     "needs_original",
     "predict",
+    "resample",
     "run",
     "session",
+    "split",
     "synthetic_inputs",
     "top1",
 ]

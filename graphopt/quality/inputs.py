@@ -167,6 +167,12 @@ def _declared(value: Value) -> TensorType:
     return TensorType(tensor.elem_type, tuple(_size(dim) for dim in tensor.shape.dim))
 
 
+def declared_shape(value: Value) -> Shape | None:
+    """The shape that an input states; None where it states no rank, or is no tensor."""
+    stated = value.type is not None and value.type.WhichOneof("value") == "tensor_type"
+    return _declared(value).shape if stated else None
+
+
 def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else (dim.dim_param or None)
 

@@ -34,13 +34,13 @@ class Latency:
 
 def measure(
     models: Sequence[Model | ort.InferenceSession],
-    feeds: Mapping[str, AnyArray],
+    feeds: Mapping[str, AnyArray] | Sequence[Mapping[str, AnyArray]],
     threads: int | None = None,
     min_repeats: int = 20,
     max_seconds: float = 10.0,
     precision: float = 0.01,
 ) -> list[Latency]:
-    """The latency of each model on the same inputs, in ONNX Runtime with `threads` threads (all processors by default).
+    """The latency of each model on the same inputs, or each on its own in a list, with `threads` threads (all processors by default).
 
     The models take turns, in the opposite order every other round, so that what else the machine does falls on all of them alike. At least
     `min_repeats` rounds are made. They go on until every median is known to within `precision` (two standard errors, relative) and 0.3 s
@@ -49,11 +49,11 @@ def measure(
     """
     threads = threads or default_threads()
     sessions = [model if isinstance(model, ort.InferenceSession) else session(model, threads) for model in models]
-    for opened in sessions:
+    inputs = [dict(given) for given in ([feeds] * len(sessions) if isinstance(feeds, Mapping) else feeds)]
+    for opened, given in zip(sessions, inputs, strict=True):
         for _ in range(_WARM_UP):
-            run(opened, feeds)
-    inputs = dict(feeds)
-    runs = [lambda opened=opened: opened.run(None, inputs) for opened in sessions]
+            run(opened, given)
+    runs = [lambda opened=opened, given=given: opened.run(None, given) for opened, given in zip(sessions, inputs, strict=True)]
     return [summary(times, threads) for times in take_turns(runs, min_repeats, max_seconds, precision)]
 
 

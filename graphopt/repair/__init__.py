@@ -9,8 +9,9 @@ from graphopt.repair.layers import ConvLayer, GemmLayer, Layer, MatMulLayer, NoL
 from graphopt.repair.lowrank import cost, improved
 from graphopt.repair.match import Goal, Match, NoMatch
 from graphopt.repair.moments import Moments, input_moments
+from graphopt.repair.readers import as_read, repaired_before
 from graphopt.repair.records import Kept
-from graphopt.repair.solve import output_errors, restate, solution
+from graphopt.repair.solve import output_error, output_errors, restate, solution
 from graphopt.repair.stream import Stream, calibration
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Stream",
     "Walk",
     "add_constant",
+    "as_read",
     "calibration",
     "cost",
     "data_scores",
@@ -43,7 +45,9 @@ __all__ = [
     "improved",
     "input_moments",
     "layer_of",
+    "output_error",
     "output_errors",
+    "repaired_before",
     "restate",
     "set_constant",
     "solution",

@@ -16,16 +16,16 @@ _ROUNDS = 30
 _LARGEST_EXACT = 256  # channels; more are assigned greedily, because the exact way takes the cube of their number
 
 
-def divide(energy: Array, groups: int, rng: np.random.Generator, fixed_outs: bool = False) -> tuple[Order, Order]:
+def divide(energy: Array, groups: int, rng: np.random.Generator, fixed_outs: bool = False, starts: int = _STARTS) -> tuple[Order, Order]:
     """Orders of the outputs and of the inputs of `energy` [outs, ins] that put equal groups of both into blocks along the diagonal.
 
-    Both sides in turn are assigned to the groups of the other, from several starts; the best is no worse than the order as it is. With
+    Both sides in turn are assigned to the groups of the other, from several `starts`; the best is no worse than the order as it is. With
     `fixed_outs` the outputs keep their order. Both sizes must be multiples of `groups`.
     """
     outs, ins = energy.shape
     start_outs, start_ins = np.repeat(np.arange(groups), outs // groups), np.repeat(np.arange(groups), ins // groups)
     best, best_kept = (start_outs, start_ins), _kept(energy, start_outs, start_ins)
-    for attempt in range(_STARTS):
+    for attempt in range(starts):
         of_out = start_outs if attempt == 0 or fixed_outs else rng.permutation(start_outs)
         kept = -1.0
         for _ in range(_ROUNDS):

@@ -84,6 +84,10 @@ class Form(ABC):
         """The smallest ranks that keep this share of the energy."""
 
     @abstractmethod
+    def estimate(self, ranks: Ranks) -> float:
+        """About the share of the energy that is lost: exact where one singular value decomposition is all there is to it."""
+
+    @abstractmethod
     def factors(self, ranks: Ranks) -> Factors: ...
 
     def at(self, rank: int) -> Ranks | None:
@@ -105,6 +109,9 @@ class _OneRank(Form):
 
     def keeping(self, energy: float, align: int) -> Ranks:
         return (_smallest(self.split, energy, align),)
+
+    def estimate(self, ranks: Ranks) -> float:
+        return _lost_share(self.split, ranks[0])
 
 
 class Channel(_OneRank):
@@ -219,6 +226,9 @@ class Tucker(Form):
         half = 1 - (1 - energy) / 2  # the two losses add up to at most their sum
         return _smallest(self._input, half, align), _smallest(self._output, half, align)
 
+    def estimate(self, ranks: Ranks) -> float:
+        return _lost_share(self._input, ranks[0]) + _lost_share(self._output, ranks[1])
+
     def factors(self, ranks: Ranks) -> Factors:
         weight = self.kernel.weight
         groups, outs, channels, *kernel = weight.shape
@@ -255,6 +265,11 @@ def _smallest(split: Split, energy: float, align: int) -> int:
     total = split.lost(0)
     kept = next((rank for rank in range(1, split.full) if split.lost(rank) <= (1 - energy) * total), split.full)
     return min(-(-kept // align) * align, split.full)
+
+
+def _lost_share(split: Split, rank: int) -> float:
+    whole = split.lost(0)
+    return split.lost(rank) / whole if whole > 0 else 0.0
 
 
 def _steps(full: int, align: int) -> Iterator[int]:

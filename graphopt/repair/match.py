@@ -25,16 +25,21 @@ class NoMatch(Exception):
 class Goal:
     """What a layer's output is to be: a value of the original, and which of its channels (None: all, in their order).
 
-    The first of two layers that stand for one of the original's has the goal of the second, `after`, seen through that one.
+    The first of two layers that stand for one of the original's has the goal of the second, `after`, seen through that one. Where the
+    layer's output is only added to another value of the compressed model, `beside`, `value` is the original's sum: so the layer makes good
+    for what is wrong with that too. `rectified`: of what comes of it, only what is above zero is read.
     """
 
     value: Value
     channels: Indices | None
     axis: int  # of the channels
+    at: Node  # of the original, where it is looked at
     after: Through | None = None
+    beside: Value | None = None
+    rectified: bool = False
 
     def of(self, y: Array) -> Array:
-        """What the layer's output is to be where the original's value is `y`."""
+        """What the layer's output, or its sum with `beside`, is to be where the original's value is `y`."""
         wanted = y if self.channels is None else np.take(y, self.channels, axis=self.axis)
         return wanted if self.after is None else self.after.back(wanted, self.axis)
 
@@ -71,10 +76,10 @@ class Match:
         channels = self.kept.left(layer.value.name, _weight_axis(layer))
         wanted = outs if isinstance(layer, MatMulLayer) else groups * outs
         if channels is not None and len(channels) == wanted and (size is None or not isinstance(size, int) or channels.max() < size):
-            return Goal(value, channels, axis)
+            return Goal(value, channels, axis, _producer(value))
         if size != wanted:
             raise NoMatch(f"nothing is recorded of which {wanted} of the original's {size if size is not None else '?'} channels are left")
-        return Goal(value, None, axis)
+        return Goal(value, None, axis, _producer(value))
 
     def _goal_of_first(self, layer: Layer) -> Goal:
         """The goal of the first of two layers that stand for one of the original's."""
@@ -92,7 +97,7 @@ class Match:
         if goal.after is not None or (groups > 1 and isinstance(after, MatMulLayer)):
             raise NoMatch("its output is none of the original's")
         known = np.zeros((groups, outs)) if bias is None else bias
-        return Goal(goal.value, goal.channels, goal.axis, Through(np.linalg.pinv(after.matrix), known))
+        return Goal(goal.value, goal.channels, goal.axis, goal.at, Through(np.linalg.pinv(after.matrix), known))
 
     def value(self, value: Value) -> Value | None:
         """The original's value that the graph's `value` stands for, if there is one of its name.
@@ -144,6 +149,11 @@ class Match:
         if channels is not None and (len(channels) != len(now) or channels.max() >= len(then)):
             return None
         return (before, channels) if channels is not None or len(now) == len(then) else None
+
+
+def _producer(value: Value) -> Node:
+    assert value.producer is not None
+    return value.producer
 
 
 def _by_place(layer: Layer) -> bool:

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 # Rows per input number of a layer that are looked at, spread evenly over the runs and drawn at random in each. More say no more: the
 # moments are sums of products of `ins` numbers, and windows that overlap are alike.
-ROWS_PER_INPUT = 32
+ROWS_PER_INPUT = 64
 FEWEST_ROWS = 4096
 
 _MOMENT_BYTES = 2**28  # of layers whose moments are summed up in one go over the data

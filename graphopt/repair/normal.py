@@ -7,6 +7,7 @@ Networks, 2017; Luo et al., ThiNet, 2017.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,23 +34,23 @@ class Sums:
         self.xx, self.rx = np.zeros((groups, ins, ins), dtype), np.zeros((groups, outs, ins))
         self.x, self.r, self.rr = np.zeros((groups, ins)), np.zeros((groups, outs)), 0.0
         self.count = 0
+        self._again = False
 
     def add(self, rows: Array, missing: Array) -> None:
         """Rows [n, groups, ins], and [n, groups, outs]."""
         x, r = (array.astype(self.xx.dtype).transpose(1, 0, 2) for array in (rows, missing))
-        self.xx += x.swapaxes(1, 2) @ x
         self.rx += r.swapaxes(1, 2) @ x
-        self.x += x.sum(axis=1, dtype=np.float64)
         self.r += r.sum(axis=1, dtype=np.float64)
         self.rr += float(np.square(r, dtype=np.float64).sum())
-        self.count += rows.shape[0]
+        if not self._again:
+            self.xx += x.swapaxes(1, 2) @ x
+            self.x += x.sum(axis=1, dtype=np.float64)
+            self.count += rows.shape[0]
 
-    def absorb(self, other: Sums) -> None:
-        """Add the sums over other rows."""
-        for name in ("xx", "rx", "x", "r"):
-            mine = getattr(self, name)
-            mine += getattr(other, name)
-        self.rr, self.count = self.rr + other.rr, self.count + other.count
+    def retarget(self) -> None:
+        """Forget what is missing; the same rows are to be added again, with what is missing now."""
+        self.rx[:], self.r[:], self.rr = 0, 0, 0.0
+        self._again = True
 
 
 @dataclass(frozen=True)
@@ -60,33 +61,44 @@ class Change:
     bias: Array
     before: float
     after: float
+    ridge: float
 
 
-def solve(fit: Sums, held: Sums, intercept: bool) -> Change | None:
-    """The change that is best for both parts, its ridge chosen by `held`; None where no change is best. The sums are used up."""
+def solve(fit: Sums, held: Sums, intercept: bool, like: Change | None = None) -> Change | None:
+    """The change that is best for both parts, its ridge chosen by `held`, or that of a change before; None where no change is best."""
+    if like is not None:
+        found = _solution((fit, held), like.ridge, intercept)
+        return None if found is None else Change(*found, like.before, _error(held, *found), like.ridge)
     before = held.rr / max(held.count, 1)
     choices = _RIDGES[_FIRST_SINGLE if fit.single else 0 :]
-    errors = {ridge: error for ridge in choices if (found := _solution(fit, ridge, intercept)) and (error := _error(held, *found)) < before}
+    errors = {
+        ridge: error for ridge in choices if (found := _solution((fit,), ridge, intercept)) and (error := _error(held, *found)) < before
+    }
     if not errors:
         return None
     best = min(errors, key=lambda ridge: errors[ridge])
-    after = errors[best]
-    fit.absorb(held)
-    found = _solution(fit, best, intercept)
-    return None if found is None else Change(*found, before, after)
+    found = _solution((fit, held), best, intercept)
+    return None if found is None else Change(*found, before, errors[best], best)
 
 
-def _solution(sums: Sums, ridge: float, intercept: bool) -> tuple[Array, Array] | None:
+def _solution(parts: Sequence[Sums], ridge: float, intercept: bool) -> tuple[Array, Array] | None:
     """The change of matrix and bias for one ridge; None where the system cannot be solved."""
-    count = max(sums.count, 1)
-    mean_x, mean_r = (sums.x / count, sums.r / count) if intercept else (np.zeros_like(sums.x), np.zeros_like(sums.r))
-    system = sums.xx / count
-    system -= (mean_x[:, :, np.newaxis] * mean_x[:, np.newaxis, :]).astype(system.dtype)
-    across = (sums.rx / count - mean_r[:, :, np.newaxis] * mean_x[:, np.newaxis, :]).astype(system.dtype)
+    single = parts[0].single
+    count = max(sum(part.count for part in parts), 1)
+    mean_x, mean_r = (np.asarray(sum(each) / count) for each in ([part.x for part in parts], [part.r for part in parts]))
+    if not intercept:
+        mean_x, mean_r = np.zeros_like(mean_x), np.zeros_like(mean_r)
+    system = parts[0].xx.copy()
+    for part in parts[1:]:
+        system += part.xx
+    system /= count
+    raw = np.einsum("gii->gi", system).mean(axis=1, keepdims=True)
+    for group, mean in zip(system, mean_x, strict=True):
+        group -= np.outer(mean, mean).astype(system.dtype)
+    across = (np.asarray(sum(part.rx for part in parts)) / count - mean_r[:, :, np.newaxis] * mean_x[:, np.newaxis, :]).astype(system.dtype)
     diagonal = np.einsum("gii->gi", system)  # a view that can be written to
     # What rounding leaves of the variance of inputs that do not vary must not count as variance.
-    raw = np.einsum("gii->gi", sums.xx).mean(axis=1, keepdims=True) / count
-    least = _ROUNDING[sums.single] * raw
+    least = _ROUNDING[single] * raw
     diagonal += np.where(raw > 0, np.maximum(ridge * diagonal.mean(axis=1, keepdims=True), least), 1).astype(system.dtype)
     try:
         matrix = _symmetric_solve(system, across)

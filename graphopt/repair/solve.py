@@ -2,52 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphopt.ir import Graph, Node
-from graphopt.quality import Data, predict, session
+from graphopt.ir import Graph, Node, save
+from graphopt.quality import Data, run, session
 from graphopt.repair.frontier import Walk
 from graphopt.repair.layers import Layer, set_constant
+from graphopt.repair.mapped import runs
 from graphopt.repair.match import Goal
 from graphopt.repair.moments import picks
 from graphopt.repair.normal import HELD_OUT, Change, Sums, solve
 from graphopt.repair.records import Indices
+from graphopt.repair.stream import Store
 
 Array = npt.NDArray[Any]
 Walks = tuple[Walk, Walk]  # over the compressed model and over the original
 
+_TURNS = 4  # solutions that are tried for a rectified goal; the first takes negative numbers as they were
 _LEAST_VARIANCE = 1e-12
 _LARGEST_FACTOR = 1e3  # by which a variance may change
 
 
-def solution(graph: Graph, layers: Sequence[tuple[Layer, Goal]], walks: Walks, seed: int) -> Change | None:
-    """The best change of layers that share a weight (mostly one layer); None where leaving it as it is is best."""
+def solution(graph: Graph, layers: Sequence[tuple[Layer, Goal]], walks: Walks, seed: int, start: Node | None = None) -> Change | None:
+    """The best change of layers that share a weight (mostly one layer); None where leaving it as it is is best.
+
+    Nodes from `start` on (the first of the layers) may be edited later.
+
+    Where only what is above zero is read, anything below will do in the place of what is below in the original. Such goals are met in turns:
+    there the last solution's own outputs become what is wanted, and the rest is solved anew (as the auxiliary outputs of Zhang et al.,
+    Accelerating Very Deep Convolutional Networks for Classification and Detection, 2015), while the samples held out gain by it.
+    """
     first = layers[0][0]
     intercept = len(layers) == 1 and first.bias(graph) is not None
+    rectified = any(goal.rectified for _, goal in layers)
+    rows = _rows(layers, walks, seed, start)
+    if not rectified:
+        return _solved(rows, first, intercept, 1)
+    with _Again(rows) as again:
+        return _solved(again, first, intercept, _TURNS)
+
+
+def _solved(rows: Iterable[_Rows], first: Layer, intercept: bool, turns: int) -> Change | None:
+    """The solution of one turn, or the best of several; the rows are gone through once, or once more than there are turns."""
     fit, held = Sums(*first.sizes), Sums(*first.sizes)
+    least = np.inf
+    best: Change | None = None
+    change: Change | None = None
+    for turn in range(turns + 1):
+        error = 0.0
+        for some in rows:
+            total = some.outputs + some.beside
+            if change is not None:
+                total = total + np.einsum("ngi,goi->ngo", some.inputs, change.matrix, optimize=True) + change.bias
+            error += some.error(total)
+            missing = (some.aim(total) if turn else some.wanted) - some.beside - some.outputs
+            fit.add(some.inputs[~some.aside], missing[~some.aside])
+            held.add(some.inputs[some.aside], missing[some.aside])
+        if not fit.count or not held.count or error >= least:
+            break
+        least, best = error, change
+        change = solve(fit, held, intercept, like=change) if turn < turns else None
+        if change is None or turns == 1:
+            return change or best
+        fit.retarget()
+        held.retarget()
+    return best
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of a layer [n, groups, ins], its outputs, what is added to them, and what the sum is to be [n, groups, outs]."""
+
+    inputs: Array
+    outputs: Array
+    beside: Array
+    wanted: Array
+    aside: npt.NDArray[np.bool_]  # which are held out
+    rectified: bool
+
+    def aim(self, total: Array) -> Array:
+        """What is wanted where the sum is `total`, and what it is below zero may be anything."""
+        return np.where(self.wanted > 0, self.wanted, np.minimum(total, 0)) if self.rectified else self.wanted
+
+    def error(self, total: Array) -> float:
+        """The squared error of the rows held out, of what is read of them."""
+        found, wanted = total[self.aside], self.wanted[self.aside]
+        if self.rectified:
+            found, wanted = found.clip(min=0), wanted.clip(min=0)
+        return float(np.square(found - wanted, dtype=np.float64).sum())
+
+
+def _rows(layers: Sequence[tuple[Layer, Goal]], walks: Walks, seed: int, start: Node | None) -> Iterator[_Rows]:
+    """The same rows in each call with the same seed."""
     rng = np.random.default_rng(seed)
-    runs = walks[0].runs * len(layers)
+    count_of_runs = walks[0].runs * len(layers)
     for layer, goal in layers:
-        mine = walks[0].values([layer.source, layer.node.output()], layer.node)
-        assert goal.value.producer is not None
-        theirs = walks[1].values([goal.value], goal.value.producer)
+        output = layer.node.output()
+        mine = walks[0].values([layer.source, output, *([] if goal.beside is None else [goal.beside])], start or layer.node)
+        theirs = walks[1].values([goal.value], goal.at)
         seen = 0
         for now, then in zip(mine, theirs, strict=True):
-            x, y = now[layer.source], now[layer.node.output()]
-            missing = goal.of(then[goal.value]) - y
+            x, wanted = now[layer.source], goal.of(then[goal.value])
             count = layer.count(x)
             per_sample = count // len(x) if count % len(x) == 0 and count >= len(x) else 1
-            for pick in picks(layer, x, runs, rng):
-                rows, wanted = layer.rows(x, pick), layer.outputs(missing, pick)
+            for pick in picks(layer, x, count_of_runs, rng):
                 aside = (seen + pick // per_sample) % HELD_OUT == HELD_OUT - 1
-                fit.add(rows[~aside], wanted[~aside])
-                held.add(rows[aside], wanted[aside])
+                beside = np.zeros(1) if goal.beside is None else layer.outputs(now[goal.beside], pick)
+                yield _Rows(
+                    layer.rows(x, pick), layer.outputs(now[output], pick), beside, layer.outputs(wanted, pick), aside, goal.rectified
+                )
             seen += count // per_sample
-    return solve(fit, held, intercept) if held.count and fit.count else None
+
+
+class _Again:
+    """Rows that are gone through several times: the first time as they are computed, then as they are in a temporary file."""
+
+    def __init__(self, rows: Iterator[_Rows]) -> None:
+        self._rows, self._store, self._complete = rows, Store[str](), False
+
+    def __iter__(self) -> Iterator[_Rows]:
+        if self._complete:
+            for arrays in self._store.runs():
+                rectified = bool(arrays.pop("rectified"))
+                yield _Rows(**arrays, rectified=rectified)
+            return
+        for some in self._rows:
+            self._store.append({name: np.asarray(array) for name, array in vars(some).items()})
+            yield some
+        self._complete = True
+
+    def __enter__(self) -> _Again:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
 
 
 def restate(graph: Graph, node: Node, before: Node, channels: Indices | None, walks: Walks) -> None:
@@ -71,19 +166,33 @@ def restate(graph: Graph, node: Node, before: Node, channels: Indices | None, wa
     _set(graph, node, 4, variance * factor.clip(1 / _LARGEST_FACTOR, _LARGEST_FACTOR))
 
 
-def output_errors(original: Graph, graphs: Sequence[Graph], data: Data) -> list[float]:
-    """How far each graph's floating-point outputs are from the original's: squared error over squared size, the mean over outputs."""
-    wanted = predict(session(original), data)
-    errors = []
-    for graph in graphs:
-        found = predict(session(graph), data)
-        each = [
-            float(np.square(found[name].astype(np.float64) - array).sum() / max(np.square(array, dtype=np.float64).sum(), 1e-30))
-            for name, array in wanted.items()
-            if array.dtype.kind == "f" and found[name].shape == array.shape
-        ]
-        errors.append(float(np.mean(each)) if each else 0.0)
-    return errors
+def output_errors(original: Graph, graphs: Iterable[Graph], data: Data) -> list[float]:
+    """How far each graph's floating-point outputs are from the original's: see `output_error`."""
+    wanted = _outputs(original, data)
+    return [output_error(wanted, _outputs(graph, data)) for graph in graphs]
+
+
+def output_error(wanted: Mapping[str, Array], found: Mapping[str, Array]) -> float:
+    """Squared error over squared size, the mean over the floating-point outputs."""
+    errors = [
+        float(np.square(found[name].astype(np.float64) - array).sum() / max(np.square(array, dtype=np.float64).sum(), 1e-30))
+        for name, array in wanted.items()
+        if array.dtype.kind == "f" and name in found and found[name].shape == array.shape
+    ]
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def _outputs(graph: Graph, data: Data) -> dict[str, Array]:
+    """The outputs over all runs, without their axes.
+
+    By way of a file: a model that is handed over in memory is there three times over until the session has it.
+    """
+    with tempfile.TemporaryDirectory(prefix="graphopt-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.onnx"
+        save(graph, path)
+        made = session(path)
+    found = [run(made, feeds) for feeds in runs(data)]
+    return {name: np.concatenate([part[name].reshape(-1) for part in found]) for name in found[0] if all(name in part for part in found)}
 
 
 class _Statistics:

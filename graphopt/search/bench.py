@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
 import onnxruntime as ort
 
+from graphopt.errors import DataError
 from graphopt.ir import Graph
-from graphopt.quality import Data, Latency, Metric, measure, session
+from graphopt.quality import Data, Latency, Metric, fitted, fitted_arrays, measure, run, session
+from graphopt.quality.arrays import AnyArray
 
 
 @dataclass(frozen=True)
@@ -60,23 +63,46 @@ class Bench(Protocol):
 
 
 class CpuBench:
-    """This machine with ONNX Runtime. `original` is an open session with as many threads; `data` is what quality is measured on."""
+    """This machine with ONNX Runtime. `original` is an open session with as many threads; `data` is what quality is measured on, `feeds` the
+    inputs of a run that is timed, by default the first `batch` samples.
+    """
 
-    def __init__(self, original: ort.InferenceSession, data: Data, metric: Metric, *, threads: int, batch: int = 1) -> None:
-        self._original, self._data, self._metric = original, data, metric
-        self._feeds, self._threads = data.one_run(batch), threads
+    def __init__(
+        self,
+        original: ort.InferenceSession,
+        data: Data,
+        metric: Metric,
+        *,
+        threads: int,
+        batch: int = 1,
+        feeds: Mapping[str, AnyArray] | None = None,
+    ) -> None:
+        self._original, self._data, self._metric, self._threads = original, data, metric, threads
+        self._feeds = data.one_run(batch) if feeds is None else feeds
+        self._sample = next(data.runs())
+        outputs = run(original, self._sample)
+        self._finite = {name for name, array in outputs.items() if array.dtype.kind == "f" and np.isfinite(array).all()}
         self._session = lru_cache(maxsize=4)(self._open)  # a model is timed and scored soon after it was made, or not again
 
     def time(self, graphs: Sequence[Graph], effort: Effort) -> list[Timing]:
         """The latency of each graph; the original and all of them take turns."""
         sessions = [self._original, *(self._session(graph) for graph in graphs)]
+        feeds = [fitted_arrays(self._feeds, opened) for opened in sessions]
         original, *others = measure(
-            sessions, self._feeds, self._threads, min_repeats=effort.min_repeats, max_seconds=effort.max_seconds, precision=effort.precision
+            sessions, feeds, self._threads, min_repeats=effort.min_repeats, max_seconds=effort.max_seconds, precision=effort.precision
         )
         return [Timing(original, latency) for latency in others]
 
     def quality(self, graph: Graph) -> float:
-        return self._metric(self._session(graph), self._data)
+        """The metric of a model. Raises DataError where its outputs are no numbers although the original's are."""
+        opened = self._session(graph)
+        self._check_finite(opened)
+        return self._metric(opened, fitted(self._data, opened))
+
+    def _check_finite(self, opened: ort.InferenceSession) -> None:
+        for name, array in run(opened, fitted_arrays(self._sample, opened)).items():
+            if array.dtype.kind == "f" and name in self._finite and not np.isfinite(array).all():
+                raise DataError(f"output {name!r} of the model is not finite numbers everywhere, although the original's is")
 
     def _open(self, graph: Graph) -> Any:
         return session(graph, self._threads)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graphopt.cost import Prediction, Predictor
 from graphopt.ir import Graph
-from graphopt.quality import Latency
+from graphopt.quality import Latency, input_shapes
 from graphopt.search.bench import Effort, Timing
 
 
@@ -25,8 +25,13 @@ class PredictedBench:
 
     def predict(self, graph: Graph) -> Prediction:
         """The latency on the target. Raises OpenShapeError."""
-        open_ = {value.name for value in graph.inputs if not value.is_initializer}
-        return self._predictor.predict(graph, {name: tuple(shape) for name, shape in self._shapes.items() if name in open_})
+        stated = input_shapes(graph)  # which may be smaller pictures than the original's
+        own = {v.name: stated[v.name] or self._shapes[v.name] for v in graph.inputs if not v.is_initializer and v.name in self._shapes}
+        return self._predictor.predict(graph, {name: _filled(shape, self._shapes[name]) for name, shape in own.items()})
 
     def _latency(self, prediction: Prediction) -> Latency:
         return Latency(prediction.ms, prediction.low_ms, prediction.high_ms, 0, self._predictor.target.threads)
+
+
+def _filled(shape: Sequence[int | None], given: Sequence[int]) -> tuple[int, ...]:
+    return tuple(other if size is None else size for size, other in zip(shape, given, strict=True))

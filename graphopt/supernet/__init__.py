@@ -7,6 +7,9 @@ from graphopt.supernet.family import Block, Layer, Stage, StemConv, Supernet, pa
 from graphopt.supernet.generic import ElasticGraph, parse_generic
 from graphopt.supernet.recalibrate import recalibrate
 from graphopt.supernet.schemas import schema
+from graphopt.supernet.score import SubnetScores
+from graphopt.supernet.sites import space_of, usual_sizes
+from graphopt.supernet.space import Rows, Site, Space
 from graphopt.supernet.transforms import Transforms, load_transforms
 
 __all__ = [
@@ -16,8 +19,12 @@ __all__ = [
     "ElasticGraph",
     "Extraction",
     "Layer",
+    "Rows",
+    "Site",
+    "Space",
     "Stage",
     "StemConv",
+    "SubnetScores",
     "Supernet",
     "Transforms",
     "draft_supernet",
@@ -30,6 +37,8 @@ __all__ = [
     "parse_generic",
     "recalibrate",
     "schema",
+    "space_of",
     "to_document",
     "transforms_beside",
+    "usual_sizes",
 ]

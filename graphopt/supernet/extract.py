@@ -99,7 +99,7 @@ def _changes(
         case ElasticGraph():
             if config.sort_channels is not None:
                 raise config.error("sort_channels is known for the Once-for-All families only")
-            return generic_changes(supernet, places, config)
+            return generic_changes(supernet, places, config, transforms)
         case Supernet(family=family) if family == RESNET:
             return resnet_changes(supernet, places, config, notes)
     return mbconv_changes(supernet, places, config, transforms, notes)

@@ -12,8 +12,11 @@ import numpy as np
 
 from graphopt.supernet.config import Config
 from graphopt.supernet.document import Reader, is_integer, is_number
-from graphopt.supernet.edits import Change, Drop, Edit, Indices, Scalar, Shape, Slice
+from graphopt.supernet.edits import Change, Drop, Edit, Group, Indices, Scalar, Shape, Slice
+from graphopt.supernet.family import Layer
+from graphopt.supernet.kernels import kernel_edits
 from graphopt.supernet.places import Places
+from graphopt.supernet.transforms import Transforms
 
 SCHEMA = "elastic-graph/1"
 
@@ -69,7 +72,39 @@ class ShapeRule:
     slot: int | None = None
 
 
-Rule = SliceRule | ScalarRule | ShapeRule
+@dataclass(frozen=True)
+class KernelRule:
+    """Make the kernel of a convolution `config[kernel]`, one of `sizes` (ascending), as in the Once-for-All families."""
+
+    node: str
+    kernel: str
+    sizes: tuple[int, ...]
+    slot: int | None = None
+
+
+@dataclass(frozen=True)
+class GroupRule:
+    """Set a convolution's number of groups to `config[group]` times `unit`, for depthwise convolutions that are cut."""
+
+    node: str
+    group: str
+    slot: int | None = None
+    unit: int = 1
+
+
+Rule = SliceRule | ScalarRule | ShapeRule | KernelRule | GroupRule
+
+
+def key_of(rule: Rule) -> str:
+    """The key of the configuration that a rule goes by."""
+    match rule:
+        case SliceRule():
+            return rule.keep
+        case KernelRule():
+            return rule.kernel
+        case GroupRule():
+            return rule.group
+    return rule.of
 
 
 @dataclass(frozen=True)
@@ -82,7 +117,8 @@ class Layers:
 
 @dataclass(frozen=True)
 class ElasticGraph:
-    """A generic supernet. `constants` are the numbers that the side file gives names, such as qkv."""
+    """A generic supernet. `constants` are the numbers that the side file gives names, such as qkv; `choices` the values that a key was trained
+    with, ascending, which only a search needs."""
 
     rules: tuple[Rule, ...]
     sequences: tuple[Layers, ...]
@@ -90,13 +126,13 @@ class ElasticGraph:
     input: str | None = None
     slots_of_kept: bool = False  # whether lists of the configuration have an entry per kept layer only
     transforms: str | None = None
+    choices: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     source: str = field(default="supernet", compare=False)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys that a configuration may have."""
-        keys = [rule.keep if isinstance(rule, SliceRule) else rule.of for rule in self.rules]
-        return tuple(dict.fromkeys([*(layers.depth for layers in self.sequences), *keys]))
+        return tuple(dict.fromkeys([*(layers.depth for layers in self.sequences), *map(key_of, self.rules)]))
 
 
 def parse_generic(document: Mapping[str, Any], source: str | os.PathLike[str] = "supernet") -> ElasticGraph:
@@ -105,14 +141,29 @@ def parse_generic(document: Mapping[str, Any], source: str | os.PathLike[str] = 
     constants = {key: float(value) for key, value in document.items() if is_number(value)}
     rules = tuple(_rule(edit, constants) for edit in read.objects("edits"))
     sequences = tuple(_layers(layers) for layers in read.objects("sequences")) if read.has("sequences") else ()
-    return ElasticGraph(
+    supernet = ElasticGraph(
         rules,
         sequences,
         constants,
         read.text("input") if read.has("input") else None,
         read.choice("slots", ("maximum", "kept"), "maximum") == "kept",
+        read.text("transforms") if read.has("transforms") else None,
+        choices=_choices(read.object("choices")) if read.has("choices") else {},
         source=os.fspath(source),
     )
+    unknown = next((key for key in supernet.choices if key not in supernet.keys), None)
+    if unknown is not None:
+        raise read.error(f"choices.{unknown}", f"is no key of a configuration; this supernet knows {', '.join(supernet.keys)}")
+    return supernet
+
+
+def _choices(read: Reader) -> dict[str, tuple[float, ...]]:
+    found = {}
+    for key in read.fields:
+        found[key] = read.numbers(key)
+        if list(found[key]) != sorted(set(found[key])) or found[key][0] <= 0:
+            raise read.error(key, "must be numbers above 0 in ascending order")
+    return found
 
 
 def _layers(read: Reader) -> Layers:
@@ -123,11 +174,19 @@ def _layers(read: Reader) -> Layers:
 
 
 def _rule(read: Reader, constants: Mapping[str, float]) -> Rule:
-    node, slot_of_node = read.text("node"), read.integer("input")
+    node = read.text("node")
     slot = read.integer("slot") if read.has("slot") else None
-    kinds = [key for key in ("keep", "scalar", "shape") if read.has(key)]
+    kinds = [key for key in ("keep", "scalar", "shape", "kernel", "group") if read.has(key)]
     if len(kinds) != 1:
-        raise read.error("keep", "or scalar or shape must be given, and only one of them")
+        raise read.error("keep", "or scalar or shape or kernel or group must be given, and only one of them")
+    if kinds == ["kernel"]:
+        kernels = read.numbers("sizes", whole=True)
+        if any(size < 1 or size % 2 == 0 for size in kernels) or list(kernels) != sorted(set(kernels)):
+            raise read.error("sizes", "must be odd kernel sizes in ascending order")
+        return KernelRule(node, read.text("kernel"), kernels, slot)
+    if kinds == ["group"]:
+        return GroupRule(node, read.text("group"), slot, _unit(read, constants))
+    slot_of_node = read.integer("input")
     if kinds == ["keep"]:
         unit = _unit(read, constants)
         return SliceRule(node, slot_of_node, read.integer("axis"), read.text("keep"), slot, read.integer("segments", 1, 1), unit)
@@ -164,17 +223,17 @@ def _check_qkv(read: Reader, key: str, constants: Mapping[str, float]) -> None:
         raise read.error(key, "needs head_dim = qkv / heads, and the side file has no number qkv above 0")
 
 
-def generic_changes(supernet: ElasticGraph, places: Places, config: Config) -> list[Change]:
+def generic_changes(supernet: ElasticGraph, places: Places, config: Config, transforms: Transforms | None = None) -> list[Change]:
     """The whole configuration as one change. Raises SupernetError where names or numbers do not fit."""
     config.check_keys(supernet.keys)
-    front = _Front(supernet, places, config)
+    front = _Front(supernet, places, config, transforms)
     edits = [*front.drops(), *(edit for rule in supernet.rules for edit in front.edits(rule))]
     return [Change("apply the configuration", tuple(edits))] if edits else []
 
 
 class _Front:
-    def __init__(self, supernet: ElasticGraph, places: Places, config: Config) -> None:
-        self.supernet, self.places, self.config = supernet, places, config
+    def __init__(self, supernet: ElasticGraph, places: Places, config: Config, transforms: Transforms | None) -> None:
+        self.supernet, self.places, self.config, self.transforms = supernet, places, config, transforms
         self.kept: list[int] = []  # slots, in order
         self.dropped: set[int] = set()
 
@@ -204,7 +263,7 @@ class _Front:
 
     def edits(self, rule: Rule) -> list[Edit]:
         node = self.places.node(rule.node, "an edit")
-        key = rule.keep if isinstance(rule, SliceRule) else rule.of
+        key = key_of(rule)
         if rule.slot is None:
             setting = self.config.settings.get(key)
         else:
@@ -217,6 +276,10 @@ class _Front:
             raise self.config.error(f"{key} is a list, and the edit of {node.label} has no slot")
         if setting <= 0:
             raise self.config.error(f"{key} is {setting:g}, and must be above 0")
+        if isinstance(rule, KernelRule):
+            return self._kernel(rule, setting)
+        if isinstance(rule, GroupRule):
+            return [Group(node, self._whole(key, setting) * rule.unit)]
         if isinstance(rule, ScalarRule):
             return [Scalar(node, rule.input, _SCALARS[rule.scalar](setting, lambda: self._head_dim(key, setting)))]
         return [Shape(node, rule.input, {place: self._size(rule, size, setting) for place, size in rule.shape.items()})]
@@ -234,6 +297,18 @@ class _Front:
         if place >= len(setting):
             raise self.config.error(f"{key} has {len(setting)} entries, and {label} asks for slot {place}")
         return setting[place]
+
+    def _kernel(self, rule: KernelRule, setting: float) -> list[Edit]:
+        conv = self.places.conv(Layer(rule.node), "an edit")
+        if len(conv.shape) != 4 or conv.shape[2] != conv.shape[3]:
+            raise self.places.error(f"the edit of {conv.node.label}: its weight has the shape {list(conv.shape)}, and no square kernel")
+        key, named = rule.kernel if rule.slot is None else f"{rule.kernel}[{rule.slot}]", self.supernet.transforms
+        return kernel_edits(self.places, self.config, key, setting, conv, rule.sizes, conv.node.label, self.transforms, named)
+
+    def _whole(self, key: str, number: float) -> int:
+        if number != int(number):
+            raise self.config.error(f"{key} is {number:g}, and must be a whole number")
+        return int(number)
 
     def _indices(self, rule: SliceRule, setting: float | tuple[float | None, ...]) -> Indices:
         node = self.places.node(rule.node, "an edit")

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from graphopt.supernet.config import Config
 from graphopt.supernet.depth import kept_blocks
 from graphopt.supernet.document import listed
-from graphopt.supernet.edits import Change, Drop, Edit, Group, Indices, Kernel, Pads
+from graphopt.supernet.edits import Change, Drop, Edit, Group, Indices
 from graphopt.supernet.family import Block, Supernet
+from graphopt.supernet.kernels import kernel_edits
 from graphopt.supernet.places import Conv, Places, chosen
 from graphopt.supernet.rounding import middle, squeezed
 from graphopt.supernet.sorting import by_input, check_sortable
-from graphopt.supernet.transforms import Transforms, steps
+from graphopt.supernet.transforms import Transforms
 
 KEYS = ("ks", "e", "d")
 
@@ -55,7 +56,9 @@ class _Front:
             edits.append(Group(convs["depthwise"].node, mid))
         if "se_reduce" in convs:
             edits += self._se(block, convs["se_reduce"], convs["se_expand"], mid, keep)
-        return edits + self._kernel(block, convs["depthwise"], kernel)
+        offered, named = self.supernet.kernel_sizes, self.supernet.transforms
+        key = f"ks[{block.slot}]"
+        return edits + kernel_edits(self.places, self.config, key, kernel, convs["depthwise"], offered, where, self.transforms, named)
 
     def _order(self, project: Conv, where: str) -> Indices | None:
         if self.config.sort_channels is None:
@@ -87,26 +90,6 @@ class _Front:
         order = by_input(self.places.operands, expand) if self.config.sort_channels is not None else None
         inner = chosen(order, small, reduce.shape[0])
         return [*reduce.edits(inner, keep), *expand.edits(keep, inner)]
-
-    def _kernel(self, block: Block, depthwise: Conv, wanted: float | None) -> list[Edit]:
-        largest = depthwise.shape[2]
-        if wanted is None or wanted == largest:
-            return []
-        sizes = tuple(size for size in self.supernet.kernel_sizes if size <= largest)
-        if largest not in sizes:
-            raise self.places.error(
-                f"the {block.name}: its kernel size {largest} is not among kernel_sizes {listed(self.supernet.kernel_sizes)}"
-            )
-        if wanted not in sizes:
-            raise self.config.error(f"ks[{block.slot}] is {wanted:g}, and the {block.name} has the kernel sizes {listed(sizes)}")
-        if self.transforms is None and self.supernet.transforms is not None:
-            raise self.config.error(
-                f"ks[{block.slot}] is {wanted:g}, which needs the kernel transforms {self.supernet.transforms!r} that "
-                f"{self.supernet.source} names; give them with --transforms, or put the file beside it"
-            )
-        matrices = () if self.transforms is None else self.transforms.chain(depthwise.weight, steps(sizes, int(wanted)))
-        size = int(wanted)
-        return [Kernel(depthwise.node, sizes, size, matrices), Pads(depthwise.node, size, (largest - size) // 2)]
 
 
 def _check_widths(places: Places, block: Block, convs: dict[str, Conv]) -> None:

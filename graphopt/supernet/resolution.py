@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from graphopt.errors import SupernetError
 from graphopt.ir import Graph, Node, TensorType, Value
+from graphopt.quality.inputs import declared_shape
 
 Types = Mapping[Value, TensorType]
 
 
 def needs_resize(graph: Graph, name: str, size: int) -> bool:
     """Whether the image input has another size, or none of its own. Raises SupernetError where it is no image input."""
-    shape = graph.shape(_image_input(graph, name))
+    shape = declared_shape(_image_input(graph, name))
     return shape is None or tuple(shape[2:]) != (size, size)
 
 
@@ -42,7 +43,7 @@ def _image_input(graph: Graph, name: str) -> Value:
     value = next((value for value in graph.inputs if value.name == name), None)
     if value is None:
         raise SupernetError(f"image_size needs the input {name!r} that the side file names, which this model does not have")
-    shape = graph.shape(value)
+    shape = declared_shape(value)
     if shape is None or len(shape) != 4:
         raise SupernetError(
             f"image_size needs an input of shape (N, C, H, W), and {name!r} has {'no stated rank' if shape is None else list(shape)}"
@@ -79,10 +80,17 @@ def _reshape_misfit(graph: Graph, node: Node, before: Types, after: Types) -> st
         if (stated and total % stated) if -1 in wanted else total != stated:
             return f"values of shape {list(shape)} reach it, and it arranges them as {sizes}"
     first = _shape(before, source)
+    if first is not None and -1 not in wanted and _known(first, copied) != _known(shape, copied):
+        return f"values of shape {list(shape)} reach it, {list(first)} before, and it arranges them as {sizes}"
     kept_batch = old and first and old[0] == first[0]
     if kept_batch and new and old and new[0] != old[0]:
         return f"it would turn a batch of {old[0]} into {new[0]}" if new[0] is not None else "it would change the batch size"
     return None
+
+
+def _known(shape: tuple[int | str | None, ...], left_out: set[int]) -> int:
+    """The product of the sizes that are known."""
+    return math.prod(size for place, size in enumerate(shape) if isinstance(size, int) and place not in left_out)
 
 
 def _product_misfit(node: Node, after: Types) -> str | None:

@@ -53,4 +53,4 @@ def invoke_json(invoke: Invoke) -> Callable[..., Any]:
 @pytest.fixture
 def computed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`optimize` computes latency and quality from the MACs."""
-    monkeypatch.setattr("graphopt.search.job.CpuBench", fake_cpu(graph=graphopt.load(model)))
+    monkeypatch.setattr("graphopt.search.setup.CpuBench", fake_cpu(graph=graphopt.load(model)))

@@ -16,7 +16,7 @@ from graphopt.errors import BudgetError, DataError, VerifyError
 
 from .conftest import Invoke
 
-COMMANDS = ("check", "compare", "extract", "inspect", "optimize", "passes", "predict", "profile", "run", "targets")
+COMMANDS = ("check", "compare", "extract", "inspect", "optimize", "passes", "predict", "profile", "run", "study", "targets")
 
 
 def test_help_and_version(invoke: Invoke) -> None:

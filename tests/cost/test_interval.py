@@ -32,7 +32,12 @@ def test_coverage_leaves_each_network_out() -> None:
     assert math.isnan(coverage([]))
 
 
-@given(st.floats(1e-3, 1e4), st.floats(0, 1), st.floats(0, 1))
+def test_of_next_to_nothing_next_to_nothing_is_known() -> None:
+    low, high = Interval(2.0, 30).around(1e-5, 0.1)
+    assert 0 < low < 1e-5 < high < 1e-3
+
+
+@given(st.floats(0.02, 1e4), st.floats(0, 1), st.floats(0, 1))
 def test_it_holds_the_prediction_and_widens_with_doubt(ms: float, sigma: float, unseen: float) -> None:
     interval = Interval(1.5, 30)
     low, high = interval.around(ms, sigma, unseen)

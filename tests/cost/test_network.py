@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from graphopt.cost.network import Correction, Totals, fit_correction
+from graphopt.cost.network import Correction, Totals, fit_correction, spilled_bytes
 
 RNG = np.random.default_rng(0)
 TOTALS = [
@@ -50,5 +52,14 @@ def test_products_and_others_count_apart() -> None:
     expected = 1.1 * (5.0 + 1.2 * 4.0 + 0.9 * 1.0) + 0.001 * 20 + 0.02 * 2 + 0.003 * 6 + 0.05
     assert correction.ms(totals) == pytest.approx(expected)
     weighed = 5.0 * correction.factor("nchwc.dense") + 4.0 * correction.factor("gemm") + 1.0 * correction.factor("relu")
-    assert correction.times(np.array([weighed]), np.array([20.0]), np.array([8e6])) == pytest.approx([expected])
+    assert correction.times(np.array([weighed]), np.array([20.0]), np.array([8e6]), np.array([0.0])) == pytest.approx([expected])
     assert correction.streamed(totals) == pytest.approx(0.04 / expected)
+
+
+def test_activations_that_leave_the_cache_cost_by_the_byte() -> None:
+    assert (spilled_bytes(4e6), spilled_bytes(9e6)) == (0.0, 5e6)
+    totals = [replace(total, spilled_bytes=2e6 * place) for place, total in enumerate(TOTALS)]
+    truth = replace(TRUTH, spilled_ms_per_mb=0.015)
+    found = fit_correction(totals, [truth.ms(total) for total in totals])
+    assert found.spilled_ms_per_mb == pytest.approx(0.015, rel=0.2)
+    assert fit_correction(totals, [truth.ms(total) for total in totals], alike=False).spilled_ms_per_mb == 0

@@ -12,6 +12,7 @@ import graphopt
 import graphopt.ir as ir
 from tests.channels.build import Build
 from tests.passes.factorized import inputs
+from tests.passes.small_nets import mobilenet, resnet, vit
 from tests.passes.test_prune_blocks import residual
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.onnx"
@@ -71,3 +72,49 @@ def test_factorize_then_prune_inside_the_factor_then_group() -> None:
     assert weight is not None
     assert weight.shape[0] == 2
     assert next(node for node in run.graph.nodes if node.name == "a0").attributes["group"] == 2
+
+
+ARCHITECTURES = {"resnet": resnet, "mobilenet": mobilenet, "vit": vit}
+MODERATE = (
+    "resize-input{size=12}",
+    "factorize{ratio=0.3 align=1}",
+    "prune-channels{ratio=0.25 align=1}",
+    "group-convs{pairs=2}",
+    "prune-blocks{samples=4}",
+    "simplify,fuse-bn",
+)
+ORDERS = list(itertools.permutations(MODERATE))
+
+
+def assert_its_own_record(name: str, steps: tuple[str, ...]) -> None:
+    """Every order gives a valid model, and what it says it did makes that model again."""
+    graph = ARCHITECTURES[name]()
+    data = inputs(graph, 4)
+    run = graphopt.run(graph, ",".join(steps), data=data)
+    ir.verify(run.graph)
+    assert sum(result.changed for result in run.results) >= 3
+    assert graphopt.run(graph, run.pipeline, data=data).graph.to_proto() == run.graph.to_proto()
+
+
+@pytest.mark.parametrize("steps", ORDERS[::145], ids=str)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_some_orders_of_all_passes(name: str, steps: tuple[str, ...]) -> None:
+    assert_its_own_record(name, steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_order_of_all_passes(name: str) -> None:
+    for steps in ORDERS:
+        assert_its_own_record(name, steps)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_goals_that_fall_along_the_pipeline(name: str) -> None:
+    graph = ARCHITECTURES[name]()
+    data = inputs(graph, 4)
+    text = "factorize{to=0.9x-macs align=1},prune-blocks{to=0.8x-macs},prune-channels{to=0.6x-macs align=1},reconstruct"
+    run = graphopt.run(graph, text, data=data)
+    ir.verify(run.graph)
+    assert run.after.macs <= 0.6 * run.before.macs
+    assert graphopt.run(graph, run.pipeline, data=data).graph.to_proto() == run.graph.to_proto()

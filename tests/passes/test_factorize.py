@@ -307,7 +307,7 @@ def test_a_bisection_stops_between_layers() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"rank": 2, "ratio": 0.5}, "one of rank, ratio and energy"),
+        ({"rank": 2, "ratio": 0.5}, "one of rank, ratio, energy"),
         ({"rank": 99}, "above the full rank of every layer; the largest is 16"),
         ({"rank": 15, "layers": ("n1",)}, "'n1' .* was asked for, but rank 15 of 16 would save no"),
         ({"rank": 2, "layers": ("nobody",)}, "'nobody' names no"),

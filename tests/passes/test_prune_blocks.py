@@ -153,3 +153,85 @@ def test_a_bisection_stops_between_blocks() -> None:
     graph = residual()
     PruneBlocks(blocks=3).apply(graph, Context(instruments=(StopAfter(1),)))
     assert len(adds(graph)) == 2
+
+
+# ---- branches of a Concat
+
+
+def inception(batch: int | str = "n") -> ir.Graph:
+    """x -> Conv -> three branches, joined -> Relu -> MaxPool -> Conv and a depthwise Conv -> Conv, added -> Flatten -> Gemm."""
+    model = Build(opset=17)
+    x = model.node("Conv", model.input(batch, 3, 6, 6), model.weight(4, 3, 3, 3), pads=[1] * 4)
+    sides = [model.node("Conv", x, model.weight(outs, 4, 1, 1), model.weight(outs), name=f"side{outs}") for outs in (2, 3, 5)]
+    x = model.node("Concat", *sides, axis=1, outputs=("joined",))
+    x = model.node("MaxPool", model.node("Relu", x), kernel_shape=[2, 2], strides=[2, 2])
+    alone = model.node("Conv", x, model.weight(10, 1, 3, 3), model.weight(10), pads=[1] * 4, group=10)
+    y = model.node("Add", model.node("Conv", alone, model.weight(6, 10, 1, 1)), model.node("Conv", x, model.weight(6, 10, 1, 1)))
+    model.output(y, model.node("Gemm", model.node("Flatten", x), model.weight(4, 90), transB=1))
+    return model.graph()
+
+
+def dense() -> ir.Graph:
+    """As in DenseNet: each layer reads all before it, through BatchNormalization."""
+    model = Build(opset=17)
+    x, channels = model.node("Conv", model.input("n", 3, 6, 6), model.weight(4, 3, 3, 3), pads=[1] * 4), 4
+    for place in range(3):
+        parameters = [model.weight(channels, positive=True) for _ in range(4)]
+        y = model.node("Relu", model.node("BatchNormalization", x, *parameters))
+        y = model.node("Conv", y, model.weight(2, channels, 3, 3), pads=[1] * 4, name=f"layer{place}")
+        x, channels = model.node("Concat", x, y, axis=1, outputs=(f"joined{place}",)), channels + 2
+    model.output(model.node("Conv", x, model.weight(5, channels, 1, 1)))
+    return model.graph()
+
+
+def without(graph: ir.Graph, result: PassResult) -> ir.Graph:
+    """The graph with zeros for what is gone of weights that add channels up: what those hold does not count any more."""
+    silent = graph.copy()
+    for name, axes in result.kept.items():
+        weight = graph.constant(graph.value(name))
+        assert weight is not None
+        if weight.ndim > 1 and "1" in axes:
+            left = np.zeros(weight.shape[1], bool)
+            left[axes["1"]] = True
+            silent.set_tensor(silent.value(name), weight * left.reshape(1, -1, *[1] * (weight.ndim - 2)))
+    return silent
+
+
+@pytest.mark.parametrize(("build", "sites"), [(inception, {"joined": 3}), (dense, {f"joined{i}": 1 for i in range(3)})])
+def test_a_branch_of_a_concat_goes_with_the_weights_behind_it(build: Any, sites: dict[str, int]) -> None:
+    graph = build()
+    found = {site.name: len(site.values) - 1 for site in PruneBlocks().sites(graph, Context()) if site.name.startswith("joined")}
+    assert found == sites
+    for name, count_of in sites.items():
+        for place in range(1, count_of + 1):
+            made = graph.copy()
+            result = PruneBlocks(plan={name: place}).apply(made, Context())
+            assert result.summary["blocks"] == 1
+            assert count(made).macs < count(graph).macs
+            assert_same(made, without(graph, result), inputs(graph))
+
+
+def test_all_branches_but_one_of_a_concat_can_go() -> None:
+    graph = inception()
+    result = apply(graph, blocks=9, layers=("joined",))
+    assert result.summary["blocks"] == 2
+    assert "Concat" not in operators(graph)
+    assert_same(graph, without(inception(), result), inputs(graph))
+
+
+def test_a_dense_layer_and_what_is_built_on_it_record_what_is_left() -> None:
+    graph = dense()
+    result = apply(graph, blocks=2, layers=("joined0", "joined1"))
+    assert [node.name for node in graph.nodes if node.name.startswith("layer")] == ["layer2"]
+    assert_same(graph, without(dense(), result), inputs(graph))
+
+
+def test_channels_that_more_than_weights_read_stay() -> None:
+    model = Build(opset=17)
+    x = model.input("n", 3, 6, 6)
+    sides = [model.node("Conv", x, model.weight(2, 3, 1, 1)) for _ in range(2)]
+    y = model.node("Concat", *sides, axis=1)
+    model.output(model.node("Conv", y, model.weight(4, 4, 1, 1)), y)
+    z = model.node("Softmax", model.node("Concat", *[model.node("Conv", x, model.weight(2, 3, 1, 1)) for _ in range(2)], axis=1), axis=1)
+    model.output(model.node("Conv", z, model.weight(4, 4, 1, 1)))
+    assert PruneBlocks().sites(model.graph(), Context()) == ()

@@ -47,7 +47,7 @@ class FakeBench:
 def fake_cpu(**settings: Any) -> Callable[..., FakeBench]:
     """In the place of CpuBench: the same arguments, but the model is not run."""
 
-    def make(original: Any, data: Any, metric: Any, *, threads: int, batch: int = 1) -> FakeBench:
+    def make(original: Any, data: Any, metric: Any, *, threads: int, feeds: Any = None) -> FakeBench:
         return FakeBench(settings["graph"], **{name: value for name, value in settings.items() if name != "graph"})
 
     return make

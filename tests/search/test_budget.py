@@ -4,18 +4,28 @@ import pytest
 
 from graphopt.search import Budget
 
+ORIGINAL = {"latency_ms": 20.0, "macs": 1e6, "params": 1e4, "bytes": 5e4, "peak_memory": 8e3}
+
 
 def test_the_stricter_limit_of_time_counts() -> None:
     budget = Budget(latency_ms=8, speedup=2)
-    assert budget.usage(20, 8) == pytest.approx(1)
-    assert budget.usage(12, 8) == pytest.approx(8 / 6)
-    assert Budget(speedup=2).usage(10, 4) == pytest.approx(0.8)
-    assert Budget(latency_ms=8).usage(10, 4) == pytest.approx(0.5)
+    assert budget.shares(ORIGINAL) == pytest.approx({"latency": 0.4})
+    assert budget.usage(ORIGINAL, {"latency_ms": 8}) == pytest.approx(1)
+    assert budget.usage({**ORIGINAL, "latency_ms": 12}, {"latency_ms": 8}) == pytest.approx(8 / 6)
 
 
-def test_a_budget_without_time_never_runs_out() -> None:
-    assert Budget(max_drop=0.1).usage(1, 1e9) == 0
-    assert not Budget(max_drop=0.1).is_timed
+def test_the_resource_that_is_short_counts() -> None:
+    budget = Budget(speedup=2, macs=5e5, peak_memory=4e3, params=2e4)
+    assert budget.shares(ORIGINAL) == pytest.approx({"latency": 0.5, "macs": 0.5, "peak-memory": 0.5, "params": 2})
+    assert budget.usage(ORIGINAL, {"latency_ms": 5, "macs": 6e5, "peak_memory": 4e3, "params": 1e4}) == pytest.approx(1.2)
+    assert budget.usage(ORIGINAL, {"latency_ms": 5, "macs": 1e5, "peak_memory": 4.4e3, "params": 1e4}) == pytest.approx(1.1)
+
+
+def test_a_budget_without_sizes_never_runs_out() -> None:
+    assert Budget(max_drop=0.1).usage(ORIGINAL, {"latency_ms": 1e9}) == 0
+    assert not Budget(max_drop=0.1).is_sized
+    assert Budget(bytes=1).is_sized
+    assert not Budget(bytes=1).is_timed
 
 
 def test_a_drop_as_small_as_rounding_is_none() -> None:

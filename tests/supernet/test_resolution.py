@@ -31,6 +31,11 @@ def model(body: str, weights: dict[str, tuple[int, ...]], output: str = "float[N
     [
         ("s = Constant <value_ints = [-1, 64]> ()  y = Reshape (c, s)", {}, "image_size 12 does not fit 'y' (Reshape): "),
         ("s = Constant <value_ints = [0, 64]> ()  y = Reshape (c, s)", {}, "image_size 12 does not fit 'y' (Reshape): "),
+        (
+            "s = Constant <value_ints = [1, 64]> ()  y = Reshape (c, s)",
+            {},
+            "does not fit 'y' (Reshape): values of shape ['N', 4, 6, 6] reach it",
+        ),
         ("f = Flatten (c)  y = Gemm (f, v)", {"v": (64, 5)}, "'y' (Gemm): 144 values per row reach it, and its weight takes 64"),
         ("f = Flatten (c)  y = MatMul (f, v)", {"v": (64, 5)}, "'y' (MatMul): 144 values per row reach it, and its weight takes 64"),
         ("f = Flatten (c)  y = Add (f, v)", {"v": (64,)}, "'y' (Add): its shape cannot be inferred any more"),
@@ -42,6 +47,13 @@ def test_a_size_that_is_built_in_is_named(body: str, weights: dict[str, tuple[in
         resize(graph, "x", 12)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_reshape_that_keeps_the_size_free_is_no_obstacle() -> None:
+    for sizes in ("[0, 4, -1]", "[1, 4, -1]", "[0, 0, -1]"):
+        graph = model(f"s = Constant <value_ints = {sizes}> ()  y = Reshape (c, s)", {}, "float[N,4,M] y")
+        resize(graph, "x", 12)
+        assert graph.shape(graph.outputs[0])[2] in (36, None, "M") or sizes.startswith("[1")
 
 
 def test_outputs_that_follow_the_size_follow_it() -> None:

@@ -191,7 +191,10 @@ def test_configurations_that_do_not_fit(config: dict[str, Any], message: str) ->
         (lambda d: d["edits"][0].update(axis=2), r"cuts axis 2 of input 0, whose shape is \[40, 32\]"),
         (lambda d: d["edits"][0].update(axis="1"), r"edits\[0\].axis must be a whole number"),
         (lambda d: d["edits"][1].update(scalar="cube"), r"edits\[1\].scalar must be one of value, sqrt"),
-        (lambda d: d["edits"][1].update(keep="embed"), r"edits\[1\].keep or scalar or shape must be given, and only one"),
+        (
+            lambda d: d["edits"][1].update(keep="embed"),
+            r"edits\[1\].keep or scalar or shape or kernel or group must be given, and only one",
+        ),
         (lambda d: d.pop("qkv"), "needs head_dim = qkv / heads"),
         (lambda d: d["sequences"][0]["blocks"][2].update(output="nothing"), "slot 2 names tensor 'nothing'"),
         (lambda d: d["sequences"][0]["blocks"][2].update(slot=0), "have one slot twice"),

@@ -21,14 +21,12 @@ _OTHER = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where")
 
 def align(op: Operator) -> tuple[list[Label], list[list[tuple[int, Label]]]]:
     """Labels of the broadcast output, and for each of its axes the (slot, label) of the inputs that have the axis in full."""
-    slots = [slot for slot in range(op.input_count) if op.has(slot)]
-    shapes = {slot: op.shape(slot) for slot in slots}
-    inputs = {slot: op.input(slot) for slot in slots}
-    rank = max(len(shape) for shape in shapes.values())
+    operands = [(slot, op.shape(slot), op.input(slot)) for slot in range(op.input_count) if op.has(slot)]
+    rank = max(len(shape) for _, shape, _ in operands)
     result: list[Label] = []
     present: list[list[tuple[int, Label]]] = []
     for axis in range(-rank, 0):
-        sides = [(slot, shapes[slot][axis], inputs[slot][axis]) for slot in slots if len(shapes[slot]) >= -axis and shapes[slot][axis] != 1]
+        sides = [(slot, shape[axis], labels[axis]) for slot, shape, labels in operands if len(shape) >= -axis and shape[axis] != 1]
         labelled = [side for side in sides if side[2] is not None]
         label: Label = labelled[0][2] if labelled else None
         if labelled and any(not isinstance(size, int) for _, size, _ in sides):

@@ -104,7 +104,7 @@ class Fused:
             found = signature(item.operator, operands[: len(inputs)], made, _timed(item, shapes))
             self._signatures[key] = found
         values = tuple(None if wire is None else wire.value for wire in wires)
-        return Kernel(found, item.nodes, values)
+        return Kernel(found, item.nodes, values, item.blocked)
 
 
 def _timed(item: Item, shapes: tuple[Shape | None, ...]) -> tuple[tuple[str, Attribute], ...]:

@@ -1,0 +1,114 @@
+"""From the trials of a search to the one model that is the answer: the best are put on the bench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from graphopt.search.aim import Aiming
+from graphopt.search.bench import FINAL, SURE, Timing
+from graphopt.search.budget import FIGURES
+from graphopt.search.candidate import Candidate, Scale
+from graphopt.search.goals import Goal
+from graphopt.search.objective import Objective
+from graphopt.search.setup import Setup
+from graphopt.search.space import Space
+from graphopt.search.study import Proposal, Record
+
+_COMPARED = 3  # finalists of the best quality, or within the loss allowed of the least predicted time
+_ROUNDS = 5  # of correcting goals
+_WORTH = 0.02  # a smaller gain of speed is not worth a loss of quality; it may be due to where the weights lie in memory
+
+Make = Callable[[Sequence[Proposal]], Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Finalist:
+    candidate: Candidate
+    timing: Timing
+    usage: float
+
+
+class Finals:
+    """`make` makes further trials, and gives back all that there are; `aiming` says how goals are corrected."""
+
+    def __init__(self, setup: Setup, scale: Scale, aiming: Aiming, make: Make) -> None:
+        self._setup, self._scale, self._aiming, self._make = setup, scale, aiming, make
+        self.timings: dict[str, Timing] = {}
+
+    def best_within(self, space: Space, objective: Objective, needed: Goal, records: Sequence[Record]) -> Finalist | None:
+        """The trial of the best quality that keeps the budget on the bench.
+
+        What is predicted too low for one kind of pipeline may be right for another, so each finalist that is too slow, and better than the
+        best that is not, is made again with a goal of its own, which its measurement suggests. None where none ever keeps the budget.
+        """
+        waiting = [(self.candidate(record, space), space) for record in objective.best(records)[:_COMPARED]]
+        best: Finalist | None = None
+        for _ in range(_ROUNDS):
+            if not waiting:
+                break
+            found = self._timed([candidate for candidate, _ in waiting])
+            best = self._better(best, [each for each in found if each.usage <= 1])
+            over = [(each.candidate, where) for each, (_, where) in zip(found, waiting, strict=True) if each.usage > 1]
+            waiting = [
+                made
+                for candidate, where in over
+                if (best is None or candidate.quality > best.candidate.quality)
+                and (made := self._again(candidate, where, needed)) is not None
+            ]
+        return best
+
+    def _better(self, best: Finalist | None, kept: Sequence[Finalist]) -> Finalist | None:
+        """The best of those that also keep the budget when they are measured longer."""
+        for each in sorted(kept, key=lambda each: -each.candidate.quality):
+            if best is not None and each.candidate.quality <= best.candidate.quality:
+                break
+            final = self._finally(each.candidate)
+            if final.usage <= 1:
+                return final
+        return best
+
+    def _again(self, candidate: Candidate, space: Space, needed: Goal) -> tuple[Candidate, Space] | None:
+        """The same pipeline with a goal that suits it; None where that cannot be made."""
+        if candidate.point is None:
+            return None
+        corrected = self._aiming.corrected(needed, candidate, self.timings[candidate.text])
+        goal = {resource: min(corrected[resource], share * 0.99) for resource, share in space.goals[0].items()}
+        tightened = replace(space, goals=(goal,))
+        proposal = tightened.proposal(candidate.point)
+        made = next((record for record in self._make([proposal]) if record.pipeline == proposal.pipeline), None)
+        return (self.candidate(made, tightened), tightened) if made is not None and made.state == "complete" else None
+
+    def fastest_within_drop(self, space: Space, objective: Objective, base: Candidate, records: Sequence[Record]) -> Finalist:
+        """The fastest of those whose loss is allowed, the base among them; of those that are as fast, the one of the best quality."""
+        good = [record for record in objective.best(records) if objective.keeps(record)][:_COMPARED]
+        found = self._timed([base, *(self.candidate(record, space) for record in good)])
+        fastest = max(found, key=lambda each: each.timing.speedup)
+        noise = max(_WORTH, 2 * fastest.timing.uncertainty)
+        as_fast = [each for each in found if each.timing.speedup >= fastest.timing.speedup * (1 - noise)]
+        return self._finally(max(as_fast, key=lambda each: each.candidate.quality).candidate)
+
+    def final(self, candidate: Candidate) -> Finalist:
+        return self._finally(candidate)
+
+    def candidate(self, record: Record, space: Space) -> Candidate:
+        # A goal of its own, in a search over several goals, does not matter any more.
+        settings = {name: value for name, value in record.proposal.settings.items() if name != "level"}
+        return Candidate(record.pipeline, self._setup.runner.run(record.pipeline), record.values, space.point_of(settings))
+
+    def _timed(self, candidates: list[Candidate]) -> list[Finalist]:
+        timings = self._scale.time(candidates, SURE)
+        return [self._remembered(candidate, timing) for candidate, timing in zip(candidates, timings, strict=True)]
+
+    def _finally(self, candidate: Candidate) -> Finalist:
+        return self._remembered(candidate, self._scale.final(candidate, FINAL))
+
+    def _remembered(self, candidate: Candidate, timing: Timing) -> Finalist:
+        self.timings[candidate.text] = timing
+        return Finalist(candidate, timing, self._scale.usage(candidate, timing))
+
+
+def with_goal(space: Space, objective: Objective, goal: Goal, original: dict[str, float]) -> tuple[Space, Objective]:
+    """The space whose budget is `goal`, and the objective that goes with it."""
+    limits = {FIGURES[resource]: share * original[FIGURES[resource]] for resource, share in goal.items()}
+    return replace(space, goals=(goal,)), replace(objective, limits={**objective.limits, **limits})

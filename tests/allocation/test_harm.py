@@ -1,0 +1,174 @@
+"""Estimates of harm: each measured beside what it says, none without its data, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from graphopt.allocation import CompressingPass, Site, harm
+from graphopt.allocation.harm import SAMPLES, with_harms
+from graphopt.allocation.nearby import Nearby
+from graphopt.errors import DataError
+from graphopt.ir import Graph
+from graphopt.passes.factorize import Factorize
+from graphopt.passes.prune_blocks import PruneBlocks
+from graphopt.passes.prune_channels import PruneChannels
+from graphopt.passes.resize_input import ResizeInput
+from graphopt.pipeline import Context, PassResult
+from graphopt.quality import predict, resample, session
+from graphopt.repair import calibration
+from tests.channels.build import Build
+from tests.passes.factorized import inputs, outputs
+from tests.passes.small_nets import resnet
+from tests.passes.test_prune_blocks import residual
+
+
+@dataclass(frozen=True)
+class Scale(CompressingPass):
+    """Multiply the weights of layers by a percentage; what it states is arbitrary but for its order."""
+
+    name: ClassVar[str] = "scale"
+
+    def sites(self, graph: Graph, context: Context) -> tuple[Site, ...]:
+        return tuple(Site(name, (100, 95, 70, 40), (0.0, 1.0, 3.0, 4.0)) for name in ("a", "b"))
+
+    def compress(self, graph: Graph, context: Context) -> PassResult:
+        for name, percent in (self.plan or {}).items():
+            weight = graph.constant(graph.value(name))
+            assert weight is not None
+            graph.set_tensor(graph.value(name), weight * np.float32(percent / 100))
+        return PassResult(bool(self.plan))
+
+
+def two_layers() -> Graph:
+    """x [n, 6] -> MatMul a -> Relu -> MatMul b."""
+    model = Build(opset=17)
+    rng = model.rng
+    a, b = (model.tensor(rng.standard_normal((6, 6)).astype(np.float32), name) for name in "ab")
+    hidden = model.node("Relu", model.node("MatMul", model.input("n", 6), a))
+    model.output(model.node("MatMul", hidden, b))
+    return model.graph()
+
+
+def share(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.square(found.astype(np.float64) - wanted).sum() / np.square(wanted.astype(np.float64)).sum())
+
+
+def harms(pass_: CompressingPass, graph: Graph, data: Mapping[str, np.ndarray] | None) -> dict[str, dict[int, float]]:
+    context = Context(data=data)
+    return {
+        site.name: dict(zip(site.values, site.harms, strict=True))
+        for site in with_harms(pass_, graph, context, pass_.sites(graph, context))
+    }
+
+
+def test_weights_says_what_the_pass_says() -> None:
+    assert harms(Scale(harm="weights"), two_layers(), None) == {name: {100: 0, 95: 1, 70: 3, 40: 4} for name in "ab"}
+
+
+def test_evaluation_is_the_error_of_the_outputs() -> None:
+    graph = two_layers()
+    data = inputs(graph, 20)
+    found = harms(Scale(harm="evaluation"), graph, data)
+    for name in "ab":
+        errors = {0: 0.0}
+        for percent, stated in ((70, 3.0), (40, 4.0)):
+            changed = graph.copy()
+            Scale(plan={name: percent}).apply(changed, Context())
+            errors[int(stated)] = share(outputs(changed, data), outputs(graph, data))
+            assert found[name][percent] == pytest.approx(errors[int(stated)], rel=1e-6)
+        assert found[name][95] == pytest.approx(errors[3] / 3, rel=1e-6)  # a third of the way by what is stated
+        assert found[name][100] == 0
+
+
+def test_activations_is_the_error_of_the_layer_behind() -> None:
+    graph = two_layers()
+    data = inputs(graph, 20)
+    found = harms(Scale(harm="activations"), graph, data)
+    assert found["a"][40] == pytest.approx(0.36, rel=1e-5)  # of the first product, before the Relu
+    assert found["b"][70] == pytest.approx(0.09, rel=1e-5)
+
+
+def test_activations_behind_removed_channels_is_seen_where_shapes_are_the_same_again() -> None:
+    model = Build(opset=17)
+    first, second = model.weight(8, 3, 1, 1), model.weight(4, 8, 3, 3)
+    hidden = model.node("Relu", model.node("Conv", model.input("n", 3, 6, 6), first))
+    behind = model.node("Conv", hidden, second, outputs=("behind",))
+    model.output(model.node("Relu", behind))
+    graph = model.graph()
+    data = inputs(graph, 8)
+    (site,) = PruneChannels(align=1).sites(graph, Context())
+    pass_ = PruneChannels(align=1, harm="activations")
+    found = harms(pass_, graph, data)[site.name]
+    pruned = pass_.rebuilt(graph, Context(), {site.name: 4})
+    wanted, got = (_value(each, "behind", data) for each in (graph, pruned))
+    assert found[4] == pytest.approx(share(got, wanted), rel=1e-5)
+    assert list(found.values()) == sorted(found.values())
+
+
+def _value(graph: Graph, name: str, data: Mapping[str, np.ndarray]) -> np.ndarray:
+    model = graph.to_proto()
+    model.graph.output.add().name = name
+    return predict(session(model), calibration(graph, data))[name]
+
+
+def test_a_block_that_adds_less_harms_less() -> None:
+    graph = residual()  # blocks that add 0.5, 0.01 and 0.2
+    for kind in ("weights", "activations", "evaluation"):
+        found = harms(PruneBlocks(harm=kind), graph, inputs(graph, 16))
+        first, second, third = (each[1] for each in found.values())
+        assert second < third < first, kind
+
+
+def test_smaller_pictures_are_compared_on_smaller_pictures() -> None:
+    graph = resnet()
+    data = inputs(graph, 12)
+    pass_ = ResizeInput(harm="evaluation")
+    found = harms(pass_, graph, data)["x1"]
+    small = pass_.rebuilt(graph, Context(), {"x1": 8})
+    resized = {"x1": resample(resample(data["x1"], 2, 8, "area"), 3, 8, "area")}
+    assert found[8] == pytest.approx(share(outputs(small, resized), outputs(graph, data)), rel=1e-5)
+    assert harms(ResizeInput(harm="activations"), graph, data)["x1"][8] > 0
+
+
+def test_factorize_states_the_share_of_energy_on_the_data() -> None:
+    graph = two_layers()
+    data = inputs(graph, 30)
+    found = harms(Factorize(harm="activations", align=1), graph, data)
+    percent = list(found["a"])[-1]
+    rebuilt = Factorize(align=1).rebuilt(graph, Context(data=data), {"a": percent})
+    hidden = data["x1"] @ graph.constant(graph.value("a"))  # type: ignore[operator]
+    product = next(node for node in rebuilt.nodes if node.op_type == "Relu").input(0)
+    assert product is not None
+    assert found["a"][percent] == pytest.approx(share(_value(rebuilt, product.name, data), hidden), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["activations", "evaluation"])
+def test_without_data_nothing_is_measured(kind: str) -> None:
+    with pytest.raises(DataError, match=f"harm={kind} needs calibration data"):
+        harms(Scale(harm=kind), two_layers(), None)
+
+
+def test_auto_takes_what_it_can_afford(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = two_layers()
+    data = inputs(graph, 20)
+    assert harms(Scale(), graph, None) == harms(Scale(harm="weights"), graph, None)
+    assert harms(Scale(), graph, data) == harms(Scale(harm="evaluation"), graph, data)
+    monkeypatch.setattr(harm, "_AFFORDABLE", 1e6)
+    assert harms(Scale(), graph, data) == harms(Scale(harm="activations"), graph, data)
+
+
+def test_only_some_samples_are_looked_at() -> None:
+    graph = two_layers()
+    data = inputs(graph, 3 * SAMPLES)
+    few = {name: array[:SAMPLES] for name, array in data.items()}
+    assert harms(Scale(harm="evaluation"), graph, data) == harms(Scale(harm="evaluation"), graph, few)
+
+
+def test_an_unchanged_copy_differs_nowhere() -> None:
+    graph = resnet()
+    assert Nearby(graph, calibration(graph, inputs(graph))).error(graph.copy()) == 0

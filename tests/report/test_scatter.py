@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+from graphopt.report.scatter import Spot, scatter
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_every_point_lies_in_the_picture_where_it_should() -> None:
+    spots = [Spot(1, 0.5, "a & <b>"), Spot(2, 0.7), Spot(3, 0.9)]
+    root = ElementTree.fromstring(scatter("title", "ms", "top1", spots, spots[:2], chosen=spots[2], start=Spot(9, 1.0)))
+    circles = root.findall(f"{SVG}circle")
+    assert len(circles) == 3 + 2 + 2
+    places = [(float(circle.attrib["cx"]), float(circle.attrib["cy"])) for circle in circles]
+    assert all(0 < across < float(root.attrib["width"]) and 0 < down < float(root.attrib["height"]) for across, down in places)
+    assert places[0][0] < places[1][0] < places[2][0]
+    assert places[0][1] > places[1][1] > places[2][1]
+    title = circles[0].find(f"{SVG}title")
+    assert title is not None
+    assert title.text == "a & <b>"
+
+
+def test_points_that_are_all_the_same() -> None:
+    ElementTree.fromstring(scatter("", "", "", [Spot(0, 0)], []))
+    ElementTree.fromstring(scatter("", "", "", [], []))
