@@ -15,7 +15,18 @@ from graphopt.cost.features import Described, describe
 from graphopt.cost.interval import coverage, drift, fit_interval, score
 from graphopt.cost.kernel import Signature
 from graphopt.cost.linear import Floats, Law, LinearModel, fit_from_kernels
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, fit_correction, part_of, spilled_bytes, streamed_bytes
+from graphopt.cost.network import (
+    CONVOLUTIONS,
+    OTHERS,
+    PLAIN,
+    PRODUCTS,
+    Correction,
+    Totals,
+    fit_correction,
+    part_of,
+    spilled_bytes,
+    streamed_bytes,
+)
 from graphopt.cost.pooled import Observed, PoolOptions, fit_from_networks
 from graphopt.cost.residual import Smoothness, fit_residuals
 from graphopt.cost.target import MeasuredNetwork, Target
@@ -219,10 +230,10 @@ def _totals(network: _Network, estimates: Sequence[Estimate]) -> tuple[Totals, f
     counts = [count for _, count in network.kernels]
     ms = sum(estimate.ms * count for estimate, count in zip(estimates, counts, strict=True))
     unsure = sum(estimate.ms * estimate.sigma * count for estimate, count in zip(estimates, counts, strict=True))
-    parts = dict.fromkeys((CONVOLUTIONS, PRODUCTS, OTHERS), 0.0)
+    parts = dict.fromkeys((CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS), 0.0)
     for (kernel, count), estimate in zip(network.kernels, estimates, strict=True):
         parts[part_of(kernel.family)] += estimate.ms * count
-    totals = Totals(ms, sum(counts), network.weight_bytes, parts[PRODUCTS], parts[OTHERS], network.spilled_bytes)
+    totals = Totals(ms, sum(counts), network.weight_bytes, parts[PRODUCTS], parts[OTHERS], network.spilled_bytes, parts[PLAIN])
     return totals, unsure / ms if ms else 0.0
 
 

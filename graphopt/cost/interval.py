@@ -9,6 +9,7 @@ from math import ceil, exp, hypot, log
 import numpy as np
 
 COVERAGE = 0.9
+_LEAST_DRIFT = 0.025  # two sessions on one network lie 1 to 2 % apart on the steadiest machines, one time in ten 5 %
 _MOST_DRIFT = 0.1  # more is no drift but a spread of something else
 _ENOUGH = 9  # scores of which the largest is a 90 % quantile
 _WITHOUT = 3.0  # taken as the quantile where no network was measured: 3 x 2 %, what sums of kernels were found to be off by, and more
@@ -66,7 +67,7 @@ def fit_interval(scores: Sequence[float]) -> Interval:
 
 def drift(spreads: Sequence[float]) -> float:
     """The usual distance of sessions, from the networks' relative spreads."""
-    return min(float(np.median(spreads)), _MOST_DRIFT) if spreads else 0.0
+    return float(np.clip(np.median(spreads), _LEAST_DRIFT, _MOST_DRIFT)) if spreads else 0.0
 
 
 def coverage(scores: Sequence[float]) -> float:

@@ -25,8 +25,8 @@ _SPILLS_MB = 4.0  # of what one kernel reads and writes: kernels by themselves a
 @dataclass(frozen=True)
 class Totals:
     """Of one network: the sum of its kernels' times, how many are launched, the bytes of its weights (`streamed_bytes`) and of activations that
-    leave the cache (`spilled_bytes`), and which part of the sum matrix products and which part kernels of other kinds than convolutions and
-    products take."""
+    leave the cache (`spilled_bytes`), and which parts of the sum matrix products, kernels of other kinds than convolutions and products, and
+    convolutions in the plain layout take."""
 
     kernels_ms: float
     launches: float
@@ -34,6 +34,7 @@ class Totals:
     products_ms: float = 0.0
     others_ms: float = 0.0
     spilled_bytes: float = 0.0
+    plain_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Correction:
     """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it)
     + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
 
-    In the sum, matrix products count `products` times, and what is neither a product nor a convolution `others` times.
+    In the sum, matrix products count `products` times, convolutions in the plain layout, as a runtime with a blocked one falls back to,
+    `plain` times, and what is neither a product nor a convolution `others` times.
     """
 
     scale: float = 1.0
@@ -53,10 +55,12 @@ class Correction:
     products: float = 1.0
     others: float = 1.0
     spilled_ms_per_mb: float = 0.0
+    plain: float = 1.0
 
     def ms(self, totals: Totals) -> float:
         """The time of a network, at least most of the sum of its kernels: a law of networks of milliseconds may say less of very small ones."""
         weighted = totals.kernels_ms + (self.products - 1) * totals.products_ms + (self.others - 1) * totals.others_ms
+        weighted += (self.plain - 1) * totals.plain_ms
         figures = (weighted, totals.launches, totals.weight_bytes, totals.spilled_bytes)
         return float(self.times(*(np.array([figure]) for figure in figures))[0])
 
@@ -77,23 +81,24 @@ class Correction:
 
     def factor(self, family: str) -> float:
         """How many times a kernel of the family counts in the sum."""
-        part = part_of(family)
-        return self.products if part == PRODUCTS else self.others if part == OTHERS else 1.0
+        return {PRODUCTS: self.products, OTHERS: self.others, PLAIN: self.plain}.get(part_of(family), 1.0)
 
     @property
     def _vector(self) -> Floats:
-        more = [self.scale * (self.products - 1), self.scale * (self.others - 1)]
-        per = [self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms]
-        return np.array([self.scale, *per, *more, self.spilled_ms_per_mb])
+        more = [self.scale * (factor - 1) for factor in (self.products, self.others, self.plain)]
+        per = [self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms, self.spilled_ms_per_mb]
+        return np.array([self.scale, *per, *more])
 
 
-CONVOLUTIONS, PRODUCTS, OTHERS = "convolutions", "products", "others"
+CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS = "convolutions", "plain convolutions", "products", "others"
 
 
 def part_of(family: str) -> str:
     """What a kernel is to a network: convolutions fill the processor wherever their operands are, products less so, and all else is waiting for memory."""
     group = kin(family)
-    return CONVOLUTIONS if group in (CONVOLUTION, DEPTHWISE) else PRODUCTS if group == MATRIX else OTHERS
+    if group in (CONVOLUTION, DEPTHWISE):
+        return PLAIN if family.startswith("conv.") else CONVOLUTIONS
+    return PRODUCTS if group == MATRIX else OTHERS
 
 
 def streamed_bytes(family: str, weight_bytes: float) -> float:
@@ -119,9 +124,10 @@ def _row(totals: Totals, cache_mb: float) -> Floats:
             max(0.0, weights - cache_mb),
             min(weights, cache_mb),
             1.0,
+            totals.spilled_bytes / _MB,
             totals.products_ms,
             totals.others_ms,
-            totals.spilled_bytes / _MB,
+            totals.plain_ms,
         ]
     )
 
@@ -129,7 +135,7 @@ def _row(totals: Totals, cache_mb: float) -> Floats:
 def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Correction | None = None, alike: bool = True) -> Correction:
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
-    Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count; a microsecond, or 2 % of the usual kernel,
+    Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count, 0.1 of plain convolutions; a microsecond, or 2 % of the usual kernel,
     per launch; 30 us per MB of weights beyond the cache and 3 us within; 20 us per MB of spilled activations; 30 us, or 5 % of the quickest
     network, per run. A slow device has more of each, hence the shares.
     Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
@@ -142,7 +148,7 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
     quickest = float(times.min())
     launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
-    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.05, 0.05, 0.02 if alike else 0.0])
+    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.02 if alike else 0.0, 0.05, 0.05, 0.1 if alike else 0.0])
     caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
     found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
     return min(found, key=lambda pair: pair[1])[0]
@@ -162,5 +168,6 @@ def _ridge(networks: Sequence[Totals], ms: Floats, prior: Correction, deviations
         off = np.abs(goal - rows @ step)
         weights = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(off, 1e-9)))
     left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step[free] / deviations[free]) ** 2).sum())
-    scale, per_kernel, beyond, within, run, products, others, spilled = (start + step).tolist()
-    return Correction(scale, per_kernel, beyond, within, run, cache_mb, 1.0 + products / scale, 1.0 + others / scale, spilled), left
+    scale, per_kernel, beyond, within, run, spilled, *factors = (start + step).tolist()
+    products, others, plain = (1.0 + factor / scale for factor in factors)
+    return Correction(scale, per_kernel, beyond, within, run, cache_mb, products, others, spilled, plain), left

@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PRODUCTS, Correction, Totals, part_of, spilled_bytes, streamed_bytes
+from graphopt.cost.network import CONVOLUTIONS, OTHERS, PLAIN, PRODUCTS, Correction, Totals, part_of, spilled_bytes, streamed_bytes
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -173,10 +173,10 @@ class Predictor:
                 unseen += kernel.estimate.ms * kernel.estimate.sigma
             else:
                 unsure += kernel.estimate.ms * kernel.estimate.sigma
-        parts = dict.fromkeys((CONVOLUTIONS, PRODUCTS, OTHERS), 0.0)
+        parts = dict.fromkeys((CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS), 0.0)
         for kernel in kernels:
             parts[part_of(kernel.described.family)] += kernel.estimate.ms
-        totals = Totals(ms, launches, weights, parts[PRODUCTS], parts[OTHERS], spilled)
+        totals = Totals(ms, launches, weights, parts[PRODUCTS], parts[OTHERS], spilled, parts[PLAIN])
         total = self.correction.ms(totals)
         sigma = unsure / ms + self.correction.streamed(totals) if ms else 0.0
         low, high = self.interval.around(total, sigma, unseen / ms if ms else 0.0)

@@ -48,10 +48,16 @@ def test_a_large_cost_of_a_run_is_only_believed_where_kernels_were_measured_othe
 
 def test_products_and_others_count_apart() -> None:
     correction = Correction(1.1, 0.001, 0.02, 0.003, 0.05, 6.0, products=1.2, others=0.9)
-    totals = Totals(10.0, 20, 8e6, products_ms=4.0, others_ms=1.0)
-    expected = 1.1 * (5.0 + 1.2 * 4.0 + 0.9 * 1.0) + 0.001 * 20 + 0.02 * 2 + 0.003 * 6 + 0.05
+    correction = replace(correction, plain=0.8)
+    totals = Totals(10.0, 20, 8e6, products_ms=4.0, others_ms=1.0, plain_ms=2.0)
+    expected = 1.1 * (3.0 + 1.2 * 4.0 + 0.9 * 1.0 + 0.8 * 2.0) + 0.001 * 20 + 0.02 * 2 + 0.003 * 6 + 0.05
     assert correction.ms(totals) == pytest.approx(expected)
-    weighed = 5.0 * correction.factor("nchwc.dense") + 4.0 * correction.factor("gemm") + 1.0 * correction.factor("relu")
+    weighed = (
+        3.0 * correction.factor("nchwc.dense")
+        + 2.0 * correction.factor("conv.dense")
+        + 4.0 * correction.factor("gemm")
+        + 1.0 * correction.factor("relu")
+    )
     assert correction.times(np.array([weighed]), np.array([20.0]), np.array([8e6]), np.array([0.0])) == pytest.approx([expected])
     assert correction.streamed(totals) == pytest.approx(0.04 / expected)
 

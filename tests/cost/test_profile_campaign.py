@@ -6,8 +6,9 @@ import pytest
 
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile import Campaign, Host, converted, open_record, profile_generic, profile_model, pruned_variants, random_network
-from graphopt.cost.profile.campaign import SESSIONS, to_target
+from graphopt.cost.profile.campaign import to_target
 from graphopt.cost.profile.host import channel_block
+from graphopt.cost.profile.profiles import KERNEL_PASSES
 from graphopt.cost.profile.store import Record
 from graphopt.cost.target import Target
 from graphopt.errors import DefectError, TargetError
@@ -43,7 +44,7 @@ def test_a_profile_for_a_model_holds_its_kernels_and_whole_variants(tmp_path: Pa
     assert of_the_model <= measured
     assert len(measured) > len(of_the_model)
     assert all(kernel.ms == pytest.approx(fake_ms(str(kernel.signature), HOST.block)) for kernel in target.kernels)
-    assert all(kernel.count == SESSIONS for kernel in target.kernels)
+    assert all(kernel.count == KERNEL_PASSES for kernel in target.kernels)
 
 
 def test_the_folder_is_a_target_with_all_that_is_needed_to_redo_it(tmp_path: Path, machine: FakeMachine) -> None:
@@ -70,8 +71,8 @@ def test_a_profile_that_was_ended_goes_on_where_it_was(tmp_path: Path, machine: 
     machine.kernels.clear()
     machine.stop = lambda: None
     target = profile(tmp_path / "here")
-    assert all(kernel.count == SESSIONS for kernel in target.kernels)
-    assert sorted(first + machine.kernels) == sorted(str(kernel.signature) for kernel in target.kernels for _ in range(SESSIONS))
+    assert all(kernel.count == KERNEL_PASSES for kernel in target.kernels)
+    assert sorted(first + machine.kernels) == sorted(str(kernel.signature) for kernel in target.kernels for _ in range(KERNEL_PASSES))
 
 
 def test_a_finished_profile_measures_nothing_again(tmp_path: Path, machine: FakeMachine) -> None:

@@ -29,7 +29,7 @@ from graphopt.cost.target import Target
 from graphopt.errors import RuntimeRefusedError
 from graphopt.ir import Graph, load
 
-SESSIONS = 4  # fresh processes that measure a network, and passes over kernels: machines drift within a minute
+SESSIONS = 4  # fresh processes that measure a network: machines drift within a minute
 _CHUNK = 120  # kernels that are measured in random order before the next, less worthy ones
 _LEAST_KERNELS = 20  # of a pass that was begun: starting its process may take all of a short time
 _SAVE_SECONDS = 5.0

@@ -13,6 +13,7 @@ from graphopt.cost.kernel import Operand, Signature
 _GRID = 3  # widths in each direction, in steps of equal ratio
 _FINE_GRID = 4  # where weights outweigh the picture, and time bends as they fall out of the cache
 _SMALL_PICTURE = 10  # rows or columns
+_FEW = 16  # kernels of a family that are measured before further ones of others
 _LEAST_SHARE = 0.25  # of a layer's width: variants are seldom cut further
 
 
@@ -24,7 +25,8 @@ def worth_measuring(sig: Signature, block: int) -> bool:
 def wanted(networks: Sequence[Counter[Signature]], block: int, base: int = 0) -> list[Signature]:
     """Kernels in the order of their worth: those of the model itself (`networks[base]`), of its variants in turn, of the grids around it.
 
-    The grids come after half of the variants: together they fix the trend, and what the other variants add is more of the same.
+    The grids come after half of the variants: together they fix the trend, and what the other variants add is more of the same. But a few
+    of every family come right after the model's own, wherever they are: a kernel of a kind that was never measured cannot be predicted.
     """
     order: dict[Signature, None] = dict.fromkeys(networks[base])
     others = [network for place, network in enumerate(networks) if place != base]
@@ -34,7 +36,15 @@ def wanted(networks: Sequence[Counter[Signature]], block: int, base: int = 0) ->
     order |= dict.fromkeys(grids(networks[base], block))
     for network in others[half:]:
         order |= dict.fromkeys(network)
-    return [sig for sig in order if worth_measuring(sig, block)]
+    worth = [sig for sig in order if worth_measuring(sig, block)]
+    first = set(networks[base])
+    seen: Counter[str] = Counter()
+    for sig in worth:
+        kind = family(sig, block)
+        if seen[kind] < _FEW and sig not in first:
+            first.add(sig)
+        seen[kind] += 1
+    return sorted(worth, key=lambda sig: (sig not in networks[base], sig not in first))
 
 
 def grids(kernels: Iterable[Signature], block: int) -> Iterator[Signature]:

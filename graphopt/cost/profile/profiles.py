@@ -22,14 +22,13 @@ from graphopt.ir import Graph
 
 _KERNEL_SHARE = 0.5  # of the time; the rest is for whole networks
 _GENERIC_KERNEL_SHARE = 0.7
-_FIRST_PASS_SHARE = 0.35  # of the time for kernels: the first pass decides how many there are, the others repeat it
 _SECONDS_PER_KERNEL = 0.03
 _LEAST_RUNNING = 2.0  # seconds of a session in which networks run, beside loading them
 _SECONDS_PER_NETWORK = 2.4  # over all sessions
 _FEWEST_NETWORKS, _MOST_NETWORKS = 10, 75
 POOL_PER_FAMILY = 12  # networks of which only kernels are taken
 _ROUNDS = 4  # in which the generic campaign chooses kernels anew
-_GENERIC_PASSES = 2
+KERNEL_PASSES = 2  # over each kernel; more kernels tell more than more passes
 
 Converted = Callable[[Graph], Graph]
 
@@ -58,16 +57,18 @@ def profile_model(
 
 
 def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Sequence[Model]) -> None:
-    """Passes and sessions in turn, so that what disturbs the machine for a while does not fall on all measurements of one thing."""
+    """Passes and sessions in turn, so that what disturbs the machine for a while does not fall on all measurements of one thing.
+
+    The first pass goes on until half of the sessions are over, and decides how many kernels there are; the second repeats it.
+    """
     for_kernels = campaign.seconds * _KERNEL_SHARE if kernels else 0.0
     for_networks = campaign.seconds - for_kernels
-    first = for_kernels * _FIRST_PASS_SHARE
-    affordable = list(kernels[: max(int(first / _SECONDS_PER_KERNEL), 1)])
     for session in range(SESSIONS):
         to_come = SESSIONS - session
         each = max(for_networks / SESSIONS, campaign.loading + _LEAST_RUNNING)
-        share = first if session == 0 else (campaign.left - to_come * each) / to_come
-        campaign.kernel_pass(affordable if session == 0 else _measured(campaign, kernels), session + 1, share)
+        share = max((campaign.left - to_come * each) / to_come, for_kernels / SESSIONS / 2)
+        number = 1 + session * KERNEL_PASSES // SESSIONS
+        campaign.kernel_pass(kernels if number == 1 else _measured(campaign, kernels), number, share)
         campaign.network_session(networks, session, min(each, campaign.left / to_come))
 
 
@@ -108,7 +109,7 @@ def _random(campaign: Campaign, family: str, seed: int, folder: Path, converted:
 def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signature], rng: np.random.Generator) -> None:
     block = campaign.record.host.block
     for_kernels = campaign.seconds * _GENERIC_KERNEL_SHARE
-    each = for_kernels / (_ROUNDS * _GENERIC_PASSES)
+    each = for_kernels / (_ROUNDS * KERNEL_PASSES)
     # What the whole networks execute comes first: the correction of the sum is exact only where the sum is.
     whole = dict.fromkeys(sig for model in networks for sig in model.kernels or () if worth_measuring(sig, block))
     campaign.kernel_pass(list(whole), 1, each * 2)
@@ -117,8 +118,8 @@ def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signatu
         measured = {kernel.signature: kernel.ms for kernel in campaign.record.measured_kernels()}
         number = max(int(each / _SECONDS_PER_KERNEL), 1)
         fresh = choose(candidates, measured, frozenset(campaign.record.skipped), number, rng)
-        campaign.kernel_pass(list(measured), _GENERIC_PASSES, each)
+        campaign.kernel_pass(list(measured), KERNEL_PASSES, each)
         campaign.kernel_pass(fresh, 1, each)
         campaign.network_session(networks, turn, campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / _ROUNDS)
     known = [kernel.signature for kernel in campaign.record.measured_kernels()]
-    campaign.kernel_pass(known, _GENERIC_PASSES, campaign.left)
+    campaign.kernel_pass(known, KERNEL_PASSES, campaign.left)
