@@ -1,7 +1,7 @@
 """Accuracy against measured latency, without fine-tuning: how pruning is shared out among the channel groups of a model.
 
     python benchmarks/allocation.py [--model MODEL.onnx CALIBRATION.npz TEST.npz]... [--torch-python PYTHON] [--target cpu]
-        [--shares 0.8 0.65 0.5 0.35] [--harm evaluation] [--options "repair=true"]
+        [--shares 0.8 0.65 0.5 0.35] [--harm evaluation] [--options "align=4 max_ratio=0.95"]
 
 The model of examples/digits unless models are given. `uniform`, `greedy` and `knapsack` are the solvers of `prune-channels{to=...}`: same groups,
 same criterion (l2), same predictor, same widths on offer, and for the last two the same estimates of harm. Predictions only say how groups compare:
@@ -189,7 +189,7 @@ def main() -> int:
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.8, 0.65, 0.5, 0.35])
     parser.add_argument("--harm", default="evaluation")
-    parser.add_argument("--options", default="", help="more parameters of prune-channels, for all three solvers")
+    parser.add_argument("--options", default="align=4 max_ratio=0.95", help="more parameters of prune-channels, for all three solvers")
     given = parser.parse_args()
     predictor = Predictor(find_target(given.target))
     print(f"{machine('numpy', 'onnxruntime', 'scipy')}; target {predictor.target.name}; harm {given.harm}; {given.options}")

@@ -25,7 +25,8 @@ from graphopt.channels import (
     score,
     without_emptied,
 )
-from graphopt.channels.slices import weights
+from graphopt.channels.groups import Member, shape_of
+from graphopt.channels.slices import slices, weights
 from graphopt.cost import Predictor, WidthAdvice, candidate_widths
 from graphopt.errors import DataError, PassParameterError, UnsupportedError
 from graphopt.ir import Graph, inline_functions
@@ -254,11 +255,25 @@ def _inlined(graph: Graph) -> Graph:
 
 
 def _site(group: ChannelGroup, scores: Scores, widths: tuple[int, ...]) -> Site:
-    """The harm of a width is the share of the group's scores that goes with the units of the lowest ones, at each weight that is cut.
+    """The harm of a width is the share of the squared norm of each weight that reads the group which goes with the units of the lowest scores, summed.
 
-    So the channels of a residual stream, which many layers write and read, weigh more than those between two layers.
+    So the channels of a residual stream, which many layers read, weigh more than those between two layers. Where no weight is known to
+    read the group, all that are cut are taken.
     """
-    positive = np.sort(np.maximum(scores, 0.0))[::-1]
-    lost = 1 - np.concatenate([[0.0], np.cumsum(positive)]) / (positive.sum() or 1.0)
-    cut_at = len(weights(group))
-    return Site(group.name, widths, tuple(max(0.0, cut_at * float(lost[width])) if width < group.size else 0.0 for width in widths))
+    members = weights(group)
+    best = np.argsort(-scores, kind="stable")
+    lost = np.zeros(group.size + 1)
+    for member in [member for member in members if _reads(member)] or members:
+        energies = np.square(slices(member)).sum(axis=1)
+        lost += 1 - np.concatenate([[0.0], np.cumsum(energies[best])]) / (energies.sum() or 1.0)
+    return Site(group.name, widths, tuple(max(0.0, float(lost[width])) if width < group.size else 0.0 for width in widths))
+
+
+def _reads(member: Member) -> bool:
+    """Whether the axis of a layer's weight is that of the layer's input."""
+    graph, dimensions = member.value.graph, len(shape_of(member.value))
+    for node, slot in [] if graph is None else graph.consumers(member.value):
+        if slot == 1 and node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            transposed = node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get("transB", 0))
+            return member.axis == (1 if transposed else dimensions - 2 if node.op_type == "MatMul" else 0)
+    return False

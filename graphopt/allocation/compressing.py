@@ -10,7 +10,8 @@ from typing import ClassVar, Self
 
 from graphopt.allocation.goals import amount_words, limits_of, read_goals
 from graphopt.allocation.graph_costs import GraphCosts, figure
-from graphopt.allocation.harm import HARMS, with_harms
+from graphopt.allocation.harm import HARMS, judge_of, with_harms
+from graphopt.allocation.joint import refined
 from graphopt.allocation.offer import worthwhile
 from graphopt.allocation.sites import Allocation, Costs, Problem, Site
 from graphopt.allocation.solve import SOLVERS, solve
@@ -106,11 +107,14 @@ class CompressingPass(Pass):
             return {}, Allocation((), before, 0.0)
         sites = self.sites(graph, context)
         offered, costs = worthwhile(sites, self.costs(graph, context, sites), limits, context.predictor is not None)
+        stated = offered
         offered = with_harms(self, graph, context, offered)
+        judge = judge_of(self, graph, context, offered) if self.solver == "knapsack" and offered else None
         tightened = dict(limits)
         for _ in range(_ROUNDS):
             try:
-                found = solve(Problem(offered, costs, tightened), self.solver)
+                problem = Problem(offered, costs, tightened)
+                found = solve(problem, self.solver) if judge is None else refined(problem, stated, judge)
             except BudgetError as error:
                 raise BudgetError(f"{self.name}: to={self._to_text} cannot be met: {error}") from None
             plan = {site.name: site.values[place] for site, place in zip(offered, found.plan, strict=True) if place}

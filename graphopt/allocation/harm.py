@@ -3,7 +3,10 @@
 - `weights`: what the pass says without data.
 - `activations`: how far the outputs of the layers behind the site are from what they were on calibration data, squared error over squared
   size (the error that He et al., Channel Pruning for Accelerating Very Deep Neural Networks, 2017, minimise layer by layer).
-- `evaluation`: the same at the outputs of the whole model, as AIMET and FastNAS (Model Optimizer) find sensitivities; no labels are needed.
+- `evaluation`: how far the outputs of the whole model are from what they were, as AIMET and FastNAS (Model Optimizer) find sensitivities; no labels
+  are needed. The agreement of outputs a before and b after is 2ab / (a^2 + b^2), and the harm is -log of it, the mean of that of the outputs and of
+  that of what varies in them from sample to sample (which is the concordance of Lin, 1989): it stays finite and tells apart models that are
+  far from the original, where the squared error only says whose outputs are large.
 
 The last two carry out a few values of each site, with all other sites as they are, and place the other values between those by what the
 weights say.
@@ -11,30 +14,35 @@ weights say.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graphopt.allocation.joint import PER_SITE, Judge
 from graphopt.allocation.nearby import Nearby
-from graphopt.allocation.sites import Site
+from graphopt.allocation.sites import Plan, Site
 from graphopt.cost import macs_by_node
 from graphopt.errors import DataError
 from graphopt.ir import Graph
 from graphopt.pipeline import Context
 from graphopt.quality import Data, fitted, predict, session
-from graphopt.repair import calibration, output_error
+from graphopt.quality.arrays import AnyArray
+from graphopt.repair import calibration
 
 if TYPE_CHECKING:
     from graphopt.allocation.compressing import CompressingPass
 
 HARMS = ("auto", "weights", "activations", "evaluation")
 
-SAMPLES = 64  # of the calibration data, on which models are compared
+SAMPLES = 128  # of the calibration data, on which models are compared
 MEASURED = 2  # values of a site that are carried out, the strongest among them
-_AFFORDABLE = 4e12  # multiply-accumulates that `auto` spends at most; a constant, not a clock: the same call must give the same plan
+_AFFORDABLE = 1.5e12  # multiply-accumulates that `auto` spends at most; a constant, not a clock: the same call must give the same plan
+_LEAST = 1e-6  # agreement that is told from none
 _PER_MODEL = 2e9  # what making a model and a session of it takes, in the same unit
 
 Measure = Callable[[str, int], float]
@@ -55,8 +63,30 @@ def with_harms(pass_: CompressingPass, graph: Graph, context: Context, sites: Se
     def rebuilt(name: str, value: int) -> Graph:
         return pass_.rebuilt(graph, context, {name: value})
 
-    measure = _evaluation(graph, data, rebuilt) if kind == "evaluation" else _activations(graph, data, rebuilt)
-    return tuple(_measured(site, measure) for site in sites)
+    if kind == "evaluation":
+        whole = Outputs(graph, data)
+        return tuple(_measured(site, lambda name, value: whole.harm(rebuilt(name, value))) for site in sites)
+    nearby = Nearby(graph, data)
+    return tuple(_measured(site, lambda name, value: nearby.error(rebuilt(name, value))) for site in sites)
+
+
+def judge_of(pass_: CompressingPass, graph: Graph, context: Context, sites: Sequence[Site]) -> Judge | None:
+    """What gives the harm of whole plans over `sites`, where harms are those of the model's outputs; None otherwise. It remembers plans.
+
+    None as well where `auto` can afford the harms of sites, but not of plans.
+    """
+    if _kind(pass_, graph, context, sites) != "evaluation":
+        return None
+    if pass_.harm == "auto" and _price(graph, context, len(sites) * (MEASURED + PER_SITE)) > _AFFORDABLE:
+        return None
+    assert context.data is not None
+    whole = Outputs(graph, calibration(graph, context.data).first(SAMPLES))
+
+    @cache
+    def judge(plan: Plan) -> float:
+        return whole.harm(pass_.rebuilt(graph, context, {s.name: s.values[place] for s, place in zip(sites, plan, strict=True) if place}))
+
+    return judge
 
 
 def _kind(pass_: CompressingPass, graph: Graph, context: Context, sites: Sequence[Site]) -> str:
@@ -66,29 +96,47 @@ def _kind(pass_: CompressingPass, graph: Graph, context: Context, sites: Sequenc
         return pass_.harm
     if context.data is None:
         return "weights"
-    models = 1 + sum(len(_places(site)) for site in sites)
+    return "evaluation" if _price(graph, context, len(sites) * MEASURED) <= _AFFORDABLE else "activations"
+
+
+def _price(graph: Graph, context: Context, models: int) -> float:
+    """Of evaluating so many models beside the original, in multiply-accumulates."""
+    assert context.data is not None
     data = calibration(graph, context.data).first(SAMPLES)
     macs = float(sum(found or 0 for found in macs_by_node(graph).values()))  # of one run, whose free dimensions count as 1
     runs = data.samples if data.free_batch else len(list(data.runs()))
-    return "evaluation" if models * (macs * runs + _PER_MODEL) <= _AFFORDABLE else "activations"
+    return (1 + models) * (macs * runs + _PER_MODEL)
 
 
-def _evaluation(graph: Graph, data: Data, rebuilt: Callable[[str, int], Graph]) -> Measure:
-    wanted = predict(session(graph), data)
+class Outputs:
+    """How far the floating-point outputs of a changed copy of `graph` are from its own on `data`."""
 
-    def measure(name: str, value: int) -> float:
-        made = rebuilt(name, value)
-        found = predict(session(made), fitted(data, made))
-        if any(found[output].shape != array.shape for output, array in wanted.items()):
-            return 1.0  # an output of another size (of a resized picture, say) has nothing to be compared with
-        return output_error(wanted, found)
+    def __init__(self, graph: Graph, data: Data) -> None:
+        self._data = data
+        self._wanted = {name: array.astype(np.float64) for name, array in predict(session(graph), data).items() if array.dtype.kind == "f"}
 
-    return measure
+    def harm(self, changed: Graph) -> float:
+        """See above; the mean over the outputs, from 0 to about 14. Raises RuntimeRefusedError."""
+        found = predict(session(changed), fitted(self._data, changed))
+        return float(np.mean([_lost(array, found[name]) for name, array in self._wanted.items()] or [0.0]))
 
 
-def _activations(graph: Graph, data: Data, rebuilt: Callable[[str, int], Graph]) -> Measure:
-    nearby = Nearby(graph, data)
-    return lambda name, value: nearby.error(rebuilt(name, value))
+def _lost(wanted: AnyArray, found: AnyArray) -> float:
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return -math.log(_LEAST)  # outputs of another size (of a resized picture, say) have nothing to be compared with
+    found = found.astype(np.float64)
+    lost = [_disagreement(wanted, found)]
+    varying = wanted - wanted.mean(0) if wanted.ndim else wanted
+    if varying.any():
+        lost.append(_disagreement(varying, found - found.mean(0)))
+    return sum(lost) / len(lost)
+
+
+def _disagreement(a: AnyArray, b: AnyArray) -> float:
+    if np.array_equal(a, b):
+        return 0.0
+    agreement = 2 * float((a * b).sum()) / float(np.square(a).sum() + np.square(b).sum())
+    return -math.log(min(max(agreement, _LEAST), 1.0))
 
 
 def _measured(site: Site, measure: Measure) -> Site:

@@ -89,15 +89,16 @@ def show(study: str, as_json: bool) -> None:
 def best(study: str, as_json: bool) -> None:
     """Show the trial that is best of those within the budget, with its pipeline as a line to paste. Exit status 1 where there is none."""
     with Study.load(Place.parse(study)) as loaded:
-        ranked = _objective(loaded).best(loaded.trials())
-        if not ranked:
-            raise BudgetError(f"no trial of the study {loaded.name!r} is within the budget; `graphopt study show` shows them all")
+        objective, trials = _objective(loaded), loaded.trials()
+        found = next((trial for trial in objective.best(trials) if objective.keeps(trial)), None)
+        if found is None:
+            raise BudgetError(f"no trial of the study {loaded.name!r} is within the budget{_nearest(objective, trials)}")
     if as_json:
-        print_json(_record(ranked[0]))
+        print_json(_record(found))
         return
-    print_table([], [(word, text) for word, text in zip(_headers(ranked[:1]), _figures(ranked[0], _known(ranked[:1])), strict=True)])
+    print_table([], [(word, text) for word, text in zip(_headers([found]), _figures(found, _known([found])), strict=True)])
     say()
-    say(f"pipeline: {ranked[0].pipeline}")
+    say(f"pipeline: {found.pipeline}")
 
 
 @study.command("pareto", short_help="Show the trials that none other beats in both latency and quality.")
@@ -193,6 +194,19 @@ def _objective(loaded: Study) -> Objective:
         return Objective(**loaded.objective) if loaded.objective else Objective(0.0, limits or {"quality": float("inf")})
     except TypeError as error:
         raise StudyError(f"the study {loaded.name!r} was made by another version of graphopt") from error
+
+
+def _nearest(objective: Objective, trials: Sequence[Record]) -> str:
+    """What misses the budget least, where nothing keeps it."""
+    done = [trial for trial in trials if trial.state == "complete" and "quality" in trial.values]
+    if not done:
+        return ""
+    small = objective.best(done)
+    if not small:
+        least = min(done, key=objective.usage)
+        return f"; {least.pipeline} comes nearest and takes {objective.usage(least):.2f} times what is allowed"
+    dropped = f"drops the quality from {score(objective.quality)} to {score(small[0].values['quality'])}"
+    return f"; {small[0].pipeline} is the best and {dropped}, where {score(objective.max_drop or 0.0)} less is allowed"
 
 
 def _print_trials(trials: Sequence[Record]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from graphopt.errors import DefectError, GraphoptError, PluginError
 from graphopt.pipeline.base import Context, Pass, PassResult
 from graphopt.pipeline.plugins import line_in
 from graphopt.pipeline.text import Pipeline
-from graphopt.quality import fitted_arrays, input_shapes
+from graphopt.quality import fitted_arrays, input_shapes, one_blas_thread
 
 if TYPE_CHECKING:
     from graphopt.ir import Graph
     from graphopt.pipeline.instruments import Instrument
+
+_SMALL = 2**20  # elements of the largest weight, up to which one thread solves for it about as soon as several
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def _with_fitted_data(context: Context, graph: Graph) -> Context:
 
 def _apply(pass_: Pass, graph: Graph, context: Context) -> PassResult:
     try:
-        result: object = pass_.apply(graph, context)
+        with one_blas_thread() if _is_small(graph) else nullcontext():
+            result: object = pass_.apply(graph, context)
     except (GraphoptError, MemoryError):
         raise
     except Exception as error:
@@ -73,6 +77,10 @@ def _apply(pass_: Pass, graph: Graph, context: Context) -> PassResult:
     if not isinstance(result, PassResult):
         raise _blame(pass_, f" returned {type(result).__name__}, not a PassResult")
     return result
+
+
+def _is_small(graph: Graph) -> bool:
+    return all(value.tensor is None or value.tensor.size <= _SMALL for value in graph.initializers)
 
 
 def _where(pass_: Pass, error: Exception) -> str:

@@ -4,9 +4,10 @@ from graphopt.quality.inputs import Data, load_data, synthetic_inputs
 from graphopt.quality.measure import Latency, measure
 from graphopt.quality.metrics import METRICS, Fidelity, Metric, find_metric, needs_original, predict, top1
 from graphopt.quality.resample import fitted, fitted_arrays, input_shapes, resample
-from graphopt.quality.runtime import Model, default_threads, run, session
+from graphopt.quality.runtime import Model, run, session
 from graphopt.quality.sources import LABELS, Source
 from graphopt.quality.split import PARTS, SHARES, split
+from graphopt.quality.threads import at_most, default_threads, one_blas_thread
 
 __all__ = [
     "LABELS",
@@ -19,6 +20,7 @@ __all__ = [
     "Metric",
     "Model",
     "Source",
+    "at_most",
     "default_threads",
     "find_metric",
     "fitted",
@@ -27,6 +29,7 @@ __all__ = [
     "load_data",
     "measure",
     "needs_original",
+    "one_blas_thread",
     "predict",
     "resample",
     "run",

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from graphopt.quality.arrays import AnyArray
-from graphopt.quality.runtime import Model, default_threads, run, session
+from graphopt.quality.runtime import Model, run, session
+from graphopt.quality.threads import default_threads
 
 _WARM_UP = 3  # runs of each model before any is timed: the first ones allocate memory and wake threads
 _MIN_SECONDS = 0.3  # a pause of the machine must not be able to fall on most of the runs of a fast model

@@ -17,17 +17,11 @@ from graphopt.ir import Graph, save
 from graphopt.ir.emit import emit_model
 from graphopt.ir.verify import one_line
 from graphopt.quality.arrays import AnyArray
+from graphopt.quality.threads import default_threads
 
 Model = Graph | onnx.ModelProto | str | os.PathLike[str]
 
 _LARGEST_IN_MEMORY = 2**30  # bytes of weights; a larger graph is handed over through a temporary file
-
-
-def default_threads() -> int:
-    """The number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def session(model: Model, threads: int | None = None, optimize: bool = True) -> ort.InferenceSession:

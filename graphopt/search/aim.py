@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphopt.errors import GraphoptError
+from graphopt.errors import DefectError, GraphoptError
 from graphopt.search.bench import QUICK, Timing
 from graphopt.search.budget import FIGURES
 from graphopt.search.candidate import Candidate, Scale
@@ -140,6 +140,8 @@ class Aiming:
         try:
             run = self._setup.runner.run(text)
             return Candidate(text, run, self._setup.evaluator().figures(run))
+        except DefectError:
+            raise
         except GraphoptError:
             return None
 

@@ -11,7 +11,7 @@ FIGURES = {"latency": "latency_ms", "macs": "macs", "params": "params", "bytes":
 """The figure of a trial that says how much of each resource (graphopt.allocation.RESOURCES) its model takes."""
 
 # Lossless passes are promised to change outputs by at most 1e-5, relative; a drop of that size is none.
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -62,4 +62,4 @@ class Budget:
         return max((taken[resource] / share for resource, share in self.shares(original).items()), default=0.0)
 
     def allows_drop(self, drop: float) -> bool:
-        return self.max_drop is None or drop <= self.max_drop + _ROUNDING
+        return self.max_drop is None or drop <= self.max_drop + ROUNDING

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from graphopt.allocation import SOLVERS
@@ -195,7 +195,7 @@ class _Job:
         searched = space
         if self.strategy == "nsga2":
             searched = replace(space, goals=tuple({resource: share**power for resource, share in goal.items()} for power in _FRONT))
-        with self._study(searched, goal) as study:
+        with self._study(searched, objective, goal) as study:
             self.records = search(self.setup, study, searched, objective, self.strategy, self.limits, self.watch)
             self.watch(Progress("measuring the best" if self.setup.request.is_measured else "choosing the best"))
             self.finals = Finals(self.setup, self.scale, self.aiming, lambda proposals: make(self.setup, study, proposals))
@@ -232,7 +232,7 @@ class _Job:
         resource = next(resource for resource, name in FIGURES.items() if name == self.setup.cost)
         space = self._space(tuple({resource: _STEP**step} for step in range(1, _STEPS + 1)))
         objective = Objective(self.setup.quality, {}, self.budget.max_drop, self.setup.cost, self.setup.figures[self.setup.cost])
-        with self._study(space, None) as study:
+        with self._study(space, objective) as study:
             self.records = search(self.setup, study, space, objective, self.strategy, self.limits, self.watch)
             self.watch(Progress("measuring the best" if self.setup.request.is_measured else "choosing the best"))
             return self.finals.fastest_within_drop(space, objective, base, self.records), ""
@@ -252,9 +252,9 @@ class _Job:
 
         return self.setup.identity(__version__)
 
-    def _study(self, space: Space, goal: Goal | None) -> Study:
+    def _study(self, space: Space, objective: Objective, goal: Goal | None = None) -> Study:
         about = {"model": self.setup.request.shown} | ({"goal": json.dumps(goal)} if goal is not None else {})
-        return Study.open(self.place, self._identity, about=about, space=space.distributions())
+        return Study.open(self.place, self._identity, about=about, objective=asdict(objective), space=space.distributions())
 
     def _remembered_goal(self) -> Goal | None:
         """The goal of a study that is gone on with: measured again, it would come out a little different, and all trials with it."""

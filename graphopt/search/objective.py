@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from graphopt.search.budget import ROUNDING
 from graphopt.search.study.records import Record
 
 _SLACK = 1e-6  # relative; what is over a limit by less is a matter of rounding
@@ -40,12 +41,13 @@ class Objective:
         if self.is_sized:
             return record.values["quality"]  # whatever it is: the loss that is allowed is judged at the end, and less is better
         excess = self.quality - record.values["quality"] - (self.max_drop or 0.0)
-        return self._saved(record) if excess <= 0 else -excess - _LEAST
+        return self._saved(record) if excess <= ROUNDING else -excess - _LEAST
 
     def keeps(self, record: Record) -> bool:
-        """Whether it is as good as it must be."""
-        score = self.score(record)
-        return score is not None and (self.max_drop is None or self.quality - record.values["quality"] <= self.max_drop)
+        """Whether it is as small and as good as it must be."""
+        if self.score(record) is None:
+            return False
+        return self.max_drop is None or self.quality - record.values["quality"] <= self.max_drop + ROUNDING
 
     def is_enough(self, score: float) -> bool:
         """Whether what has this score is within the budget, so that more may be asked for."""

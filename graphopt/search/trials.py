@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from graphopt.quality import at_most
 from graphopt.search.objective import Objective
 from graphopt.search.progress import Progress, Watch
 from graphopt.search.request import Request
@@ -38,6 +39,11 @@ class Listed:
         tried = {record.pipeline for record in trials}
         return next((proposal for proposal in self.proposals if proposal.pipeline not in tried), None)
 
+    def is_done(self, trials: Sequence[Record]) -> bool:
+        """Whether all of them have ended."""
+        ended = {record.pipeline for record in trials if record.state != "running"}
+        return all(proposal.pipeline in ended for proposal in self.proposals)
+
 
 def search(
     setup: Setup, study: Study, space: Space, objective: Objective, strategy: str, limits: Limits, watch: Watch
@@ -45,7 +51,8 @@ def search(
     """Make trials; all that the study then holds. Raises StudyError, and what `run_workers` raises."""
     reporter = _Reporter(study, objective, limits, watch)
     if limits.workers > 1 and study.place is not None:
-        arguments = (setup.request, study.place, study.identity, space, objective, strategy, limits)
+        request = replace(setup.request, threads=max(1, setup.threads // limits.workers))
+        arguments = (request, study.place, study.identity, space, objective, strategy, limits)
         run_workers(limits.workers, _work, arguments, tick=reporter.tell)
     else:
         _run(setup, study, space, objective, strategy, limits, reporter)
@@ -53,8 +60,9 @@ def search(
 
 
 def make(setup: Setup, study: Study, proposals: Sequence[Proposal]) -> tuple[Record, ...]:
-    """Make these trials, where they were not made yet; all that the study then holds."""
-    run_study(study, Listed(tuple(proposals)), setup.evaluator(study.trials), seed=setup.request.seed)
+    """Make these trials, where they were not made yet; all that the study then holds. What others make besides is not waited for."""
+    listed = Listed(tuple(proposals))
+    run_study(study, listed, setup.evaluator(study.trials), seed=setup.request.seed, should_stop=listed.is_done)
     return history(study.trials())
 
 
@@ -81,8 +89,8 @@ def _run(
 def _work(
     index: int, request: Request, place: Place, identity: Identity, space: Space, objective: Objective, strategy: str, limits: Limits
 ) -> None:
-    """What a worker's process does."""
-    with Study.open(place, identity) as study:
+    """What a worker's process does; the request names its part of the threads."""
+    with at_most(request.threads or 1), Study.open(place, identity) as study:
         _run(prepare(request), study, space, objective, strategy, limits)
 
 

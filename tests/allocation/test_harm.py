@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphopt.allocation import CompressingPass, Site, harm
-from graphopt.allocation.harm import SAMPLES, with_harms
+from graphopt.allocation.harm import SAMPLES, Outputs, with_harms
 from graphopt.allocation.nearby import Nearby
 from graphopt.errors import DataError
 from graphopt.ir import Graph
@@ -58,6 +58,15 @@ def share(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.square(found.astype(np.float64) - wanted).sum() / np.square(wanted.astype(np.float64)).sum())
 
 
+def disagreement(found: np.ndarray, wanted: np.ndarray) -> float:
+    """-log of the agreement and of the concordance, by way of the covariance; the mean of the two."""
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    centred_a, centred_b = a - a.mean(axis=0), b - b.mean(axis=0)
+    agreement = 1 - np.square(a - b).sum() / (np.square(a).sum() + np.square(b).sum())
+    concordance = 1 - np.square(centred_a - centred_b).sum() / (np.square(centred_a).sum() + np.square(centred_b).sum())
+    return float(-(np.log(agreement) + np.log(concordance)) / 2)
+
+
 def harms(pass_: CompressingPass, graph: Graph, data: Mapping[str, np.ndarray] | None) -> dict[str, dict[int, float]]:
     context = Context(data=data)
     return {
@@ -70,7 +79,7 @@ def test_weights_says_what_the_pass_says() -> None:
     assert harms(Scale(harm="weights"), two_layers(), None) == {name: {100: 0, 95: 1, 70: 3, 40: 4} for name in "ab"}
 
 
-def test_evaluation_is_the_error_of_the_outputs() -> None:
+def test_evaluation_is_the_disagreement_of_the_outputs() -> None:
     graph = two_layers()
     data = inputs(graph, 20)
     found = harms(Scale(harm="evaluation"), graph, data)
@@ -79,7 +88,7 @@ def test_evaluation_is_the_error_of_the_outputs() -> None:
         for percent, stated in ((70, 3.0), (40, 4.0)):
             changed = graph.copy()
             Scale(plan={name: percent}).apply(changed, Context())
-            errors[int(stated)] = share(outputs(changed, data), outputs(graph, data))
+            errors[int(stated)] = disagreement(outputs(changed, data), outputs(graph, data))
             assert found[name][percent] == pytest.approx(errors[int(stated)], rel=1e-6)
         assert found[name][95] == pytest.approx(errors[3] / 3, rel=1e-6)  # a third of the way by what is stated
         assert found[name][100] == 0
@@ -131,7 +140,9 @@ def test_smaller_pictures_are_compared_on_smaller_pictures() -> None:
     found = harms(pass_, graph, data)["x1"]
     small = pass_.rebuilt(graph, Context(), {"x1": 8})
     resized = {"x1": resample(resample(data["x1"], 2, 8, "area"), 3, 8, "area")}
-    assert found[8] == pytest.approx(share(outputs(small, resized), outputs(graph, data)), rel=1e-5)
+    lost = Outputs(graph, calibration(graph, data)).harm(small)
+    assert lost == pytest.approx(disagreement(outputs(small, resized), outputs(graph, data)), rel=1e-5)
+    assert found[8] >= lost  # no less than that of a larger picture
     assert harms(ResizeInput(harm="activations"), graph, data)["x1"][8] > 0
 
 
@@ -172,3 +183,15 @@ def test_only_some_samples_are_looked_at() -> None:
 def test_an_unchanged_copy_differs_nowhere() -> None:
     graph = resnet()
     assert Nearby(graph, calibration(graph, inputs(graph))).error(graph.copy()) == 0
+
+
+def test_harm_of_ruined_outputs_is_finite_and_still_ordered() -> None:
+    graph = two_layers()
+    data = inputs(graph, 20)
+    whole = Outputs(graph, calibration(graph, data))
+    found = []
+    for percent in (100, 300, 3000, 0, -100):
+        changed = graph.copy()
+        Scale(plan={"b": percent}).apply(changed, Context())
+        found.append(whole.harm(changed))
+    assert found[0] == 0 < found[1] < found[2] < found[3] == found[4] < 15

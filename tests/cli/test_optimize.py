@@ -165,6 +165,10 @@ def test_a_study_may_be_kept(model: Path, invoke: Invoke, invoke_json: Json) -> 
     first = invoke_json("optimize", model, *FEW, "-o", "out.onnx", *kept)
     again = invoke_json("optimize", model, *FEW, "-o", "out.onnx", *kept)
     assert [trial["pipeline"] for trial in again["trials"]] == [trial["pipeline"] for trial in first["trials"]]
+    best = invoke_json("study", "best", "./kept.db")  # judged as the search judged: the speedup is a limit
+    trials = [trial for trial in first["trials"] if trial["state"] == "complete"]
+    assert best["values"]["quality"] == max(trial["quality"] for trial in trials)
+    assert set(invoke_json("study", "show", "./kept.db")["objective"]["limits"]) == {"latency_ms"}
     result = invoke("optimize", model, "-o", "out.onnx", "--study", "./kept.db", "--speedup", "1.7", status=2)
     assert "is of another search" in result.stderr
 

@@ -87,7 +87,25 @@ def test_nothing_is_best_where_nothing_is_within_the_budget(study: str, tmp_path
         claim = opened.claim(Proposal("simplify"))
         assert claim is not None
         claim.complete({"latency_ms": 2.0, "quality": 1.0})
-    assert "is within the budget" in invoke("study", "best", tmp_path / "slow.db", status=1).stderr
+    said = invoke("study", "best", tmp_path / "slow.db", status=1).stderr
+    assert "is within the budget; simplify comes nearest and takes 2.00 times what is allowed" in said
+
+
+def test_the_best_must_be_good_enough(study: str, tmp_path: Path, invoke: Invoke) -> None:
+    """Of those within 8 ms the best drops quality by 0.09."""
+    for drop, status in ((0.09, 0), (0.05, 1)):
+        objective = asdict(Objective(quality=0.99, limits={"latency_ms": 8.0}, max_drop=drop))
+        file = tmp_path / f"{drop}.db"
+        with Study.open(Place.parse(str(file)), IDENTITY, objective=objective) as opened:
+            for pipeline, (latency, quality) in FIGURES.items():
+                claim = opened.claim(Proposal(pipeline))
+                assert claim is not None
+                claim.complete({"latency_ms": latency, "quality": quality})
+        result = invoke("study", "best", file, status=status)
+        if status:
+            assert "prune{ratio=0.3} is the best and drops the quality from 0.99 to 0.9, where 0.05 less is allowed" in result.stderr
+        else:
+            assert "pipeline: prune{ratio=0.3}" in result.stdout
 
 
 def test_a_study_that_does_not_say_what_is_best(tmp_path: Path, invoke: Invoke) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 import graphopt
 from graphopt.cost import count
-from graphopt.errors import BudgetError, DataError
+from graphopt.errors import BudgetError, DataError, DefectError
 from graphopt.ir import Graph
+from graphopt.report import Run
 from graphopt.search import Budget, Effort, Objective, Point, Space, Timing
 from graphopt.search.aim import Aiming
 from graphopt.search.candidate import Scale
@@ -74,6 +75,15 @@ def test_a_trial_that_fails_does_not_end_the_search(setup: Setup) -> None:
         assert history(study.trials()) == records
 
 
+def test_what_others_make_is_not_waited_for(setup: Setup) -> None:
+    proposal = Proposal("prune-channels{ratio=0.5}")
+    with Study.open(None, setup.identity("0")) as study:
+        elsewhere = study.claim(Proposal("prune-channels{ratio=0.25}"))  # and it never ends
+        assert elsewhere is not None
+        assert [record.state for record in make(setup, study, [proposal])] == ["running", "complete"]
+        elsewhere.abandon()
+
+
 def test_passes_of_strangers_are_searched_too(setup: Setup, tmp_path: Path) -> None:
     assert compressing_passes(setup.registry)[0] == "prune-channels"
     plugin = tmp_path / "mine.py"
@@ -111,6 +121,16 @@ def test_the_aim_is_corrected_by_what_is_measured(setup: Setup, factor: float) -
     assert 0.3 <= 1 / timing.speedup <= 0.5  # widths come in steps
     if factor != 1:
         assert aimed.goal["latency"] == pytest.approx(0.5 / factor * 0.97)
+
+
+def test_a_defect_is_not_taken_for_a_goal_out_of_reach(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> Run:
+        raise DefectError("a promise is broken")
+
+    scale = Scale(Biased(setup, 1.0), setup.request.budget, setup.figures)
+    monkeypatch.setattr(setup.runner, "run", broken)
+    with pytest.raises(DefectError, match="a promise is broken"):
+        Aiming(setup, scale, ["prune-channels"]).aimed(GOAL)
 
 
 def test_finalists_that_are_too_slow_are_made_again(setup: Setup) -> None:

@@ -65,6 +65,25 @@ def test_auto_goes_on_where_every_pass_alone_is_out_of_reach() -> None:
     assert any(record.state == "complete" for record in records)
 
 
+def test_auto_repairs_where_it_cannot_tell_whether_that_helps() -> None:
+    where = space()
+    records = searched(STRATEGIES["auto"](where, OBJECTIVE), where, 20, of=lambda point: worth(point) if len(point.steps) > 1 else None)
+    assert all(record.pipeline.endswith(",mend") for record in records if record.state == "complete")
+
+
+@pytest.mark.parametrize("best", [0, 1, 7])
+def test_auto_looks_for_how_two_passes_share_the_work(best: int) -> None:
+    """What is near the best is tried, and not left to chance: a slope is climbed to its top."""
+    where = space(shares=tuple(share / 10 for share in range(1, 10)), passes=("prune", "svd"), longest=2)
+
+    def slope(point: Point) -> dict[str, float]:
+        quality = 0.9 - 0.05 * abs(point.shares[0] - best) if point.steps == ("svd", "prune") else 0.2
+        return {"quality": quality, "latency_ms": 4.0}
+
+    records = searched(STRATEGIES["auto"](where, OBJECTIVE), where, 14, of=slope)
+    assert max(record.values["quality"] for record in records) == 0.9
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_where_every_trial_fails_the_search_goes_on_or_ends(name: str) -> None:
     where = space()
@@ -83,6 +102,17 @@ def test_what_runs_elsewhere_is_left_to_others(name: str) -> None:
             break
         records.append(Record(number, proposal, "running"))
     assert len(set(pipelines(records))) == len(records) >= 1
+
+
+def test_a_drop_that_is_just_allowed_is_allowed() -> None:
+    """0.99 - 0.98 is a little more than 0.01."""
+    proposal = space().proposal(Point(("svd",)))
+    for limits in ({}, {"latency_ms": 5.0}):
+        objective = Objective(quality=0.99, limits=limits, max_drop=0.01, whole=10.0)
+        kept, missed = (recorded(proposal, 0, {"quality": quality, "latency_ms": 4.0}) for quality in (0.98, 0.979))
+        assert objective.keeps(kept)
+        assert not objective.keeps(missed)
+        assert (objective.score(kept) or 0) > (objective.score(missed) or 0)
 
 
 def test_what_is_over_the_budget_counts_for_nothing() -> None:
