@@ -16,7 +16,6 @@ from graphopt.passes.factorize import Factorize
 from graphopt.passes.group_convs import GroupConvs
 from graphopt.passes.prune_blocks import PruneBlocks
 from graphopt.pipeline import Context, StopAfter
-from graphopt.repair import output_errors
 from tests.channels.build import Build
 from tests.cost.staircase import predictor
 from tests.passes.factorized import assert_same, inputs
@@ -107,8 +106,14 @@ def test_a_block_that_adds_nothing_is_the_one_that_goes() -> None:
     made = graph.copy()
     result = PruneBlocks(to="0.8x-macs").apply(made, Context(data=data))
     assert result.summary["removed"] == "'add1' (Add)"
-    (error,) = output_errors(graph, [made], graphopt.quality.load_data(data, graph))
-    assert result.summary["harm"] == pytest.approx(error, rel=1e-4)
+    before, after = (
+        next(iter(graphopt.quality.predict(graphopt.quality.session(g), graphopt.quality.load_data(data, g)).values()))
+        for g in (graph, made)
+    )
+    lost = [
+        -np.log(2 * (a * b).sum() / (a * a + b * b).sum()) for a, b in ((before, after), (before - before.mean(0), after - after.mean(0)))
+    ]
+    assert result.summary["harm"] == pytest.approx(np.mean(lost), rel=1e-2)
 
 
 def test_either_side_of_an_add_may_go_by_plan() -> None:
