@@ -45,6 +45,8 @@ _KEPT = {operator: kept for operators, kept in _TABLE for operator in operators.
 # Fractions of which one value is computed another way: the product of a SiLU is left out by QuickGelu, which is three times as fast then.
 _FRACTIONS = {"QuickGelu": {"alpha": 1.0}}
 _REDUCE: dict[str, object] = {"axes": None}
+# Operators that ONNX Runtime has two kernels for, an old one and another from this opset on: it averages without vectors then, ten times as slowly.
+_SINCE = {"AveragePool": 19}
 # Attributes that were attributes in old opsets and are inputs now, or the other way round: where they stand as inputs.
 _INPUT_SLOTS = {"Slice": {"axes": 3, "steps": 4}}
 _AXES = ("axis", "axes", "perm")
@@ -62,11 +64,13 @@ def timed_attributes(
     attributes: Mapping[str, object],
     rank: int | None = None,
     constant: Callable[[int], Sequence[int] | None] = lambda slot: None,
+    opset: int | None = None,
 ) -> tuple[tuple[str, Attribute], ...]:
     """The attributes of a kernel that its time depends on, sorted by name; values that mean nothing (stride 1, no padding) left out.
 
     `rank` is the rank of input 0, to count axes from the front; `constant(slot)` the integers of an input that is in the file, because axes
-    and steps are inputs since opset 10 (Slice) and 18 (reductions). Fractions (epsilon, alpha) change no time and are left out, but
+    and steps are inputs since opset 10 (Slice) and 18 (reductions). `opset` is that of the model, for ONNX Runtime's kernels alone: `opset=19`
+    stands for what it computes another way since then. Fractions (epsilon, alpha) change no time and are left out, but
     for the alpha of QuickGelu where it is not 1. Of an operator that is not listed here every number and text is kept.
     """
     bare = operator.rpartition(".")[2] if operator.startswith("nchwc.") else operator
@@ -84,6 +88,9 @@ def timed_attributes(
             found[name] = round(fraction, 4)
     if rank is not None:
         found = {name: _from_front(value, rank) if name in _AXES else value for name, value in found.items()}
+    since = _SINCE.get(operator)
+    if since is not None and opset is not None and opset >= since:
+        found["opset"] = since
     return tuple(sorted(found.items()))
 
 

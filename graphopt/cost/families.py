@@ -109,7 +109,9 @@ def family(sig: Signature, block: int = 1) -> str:
         return _matrix(sig, operator)
     if operator in _POOLS:
         whole = operator.startswith(("Global", "QLinearGlobal"))
-        return prefix + ("pool.global" if whole else "pool.max" if operator in _MAX_POOLS else "pool.average")
+        since = sig.attribute("opset")  # a kernel of its own from that opset on
+        name = "pool.global" if whole else "pool.max" if operator in _MAX_POOLS else "pool.average"
+        return f"{prefix}{name}" + (f".{since}" if since else "")
     if operator in _BINARY:
         return "binary" if _same_shapes(sig) else "binary.broadcast"
     if operator.startswith("Reduce"):

@@ -259,7 +259,8 @@ def _held_out(networks: Sequence[_Network], kernels: _KernelFit, model: Model, o
             else:
                 estimates = kernels.times(model, fit.linear).estimate([kernel for kernel, _ in network.kernels])
             totals, sigma = _totals(network, estimates)
-            found.append(_Trial(fit.correction.ms(totals), network.ms, sigma + fit.correction.streamed(totals)))
+            ms = fit.correction.ms(totals)
+            found.append(_Trial(ms, network.ms, sigma + fit.correction.streamed(totals.weight_bytes, ms)))
     return found
 
 

@@ -19,7 +19,10 @@ _NOISE = 0.03  # relative, of one network's time
 _OUTLIER = 2.0  # noises beyond which a network weighs less
 _ROUNDS = 5
 _LEAST_SHARE = 0.7  # of the sum of kernels
-_SPILLS_MB = 4.0  # of what one kernel reads and writes: kernels by themselves are measured on no more, in a cache
+# By itself a kernel is measured on weights and outputs of a few megabytes in turn, which stay in a cache: of more than that its own time tells.
+_STREAMS_MB = 4.0  # of one kernel's weights
+_SPILLS_MB, _SPILLED_MB = 2.0, 8.0  # of what one kernel reads and writes: so much stays in a cache in a network too; so much not by itself
+_FILTERS_SHARE = 0.7  # of the price of weights: a convolution hides some of the reading behind its work
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,10 @@ class Correction:
         figures = (weighted, totals.launches, totals.weight_bytes, totals.spilled_bytes)
         return float(self.times(*(np.array([figure]) for figure in figures))[0])
 
-    def streamed(self, totals: Totals) -> float:
-        """The share of a network's time that is the price of weights beyond the cache, about which the sum of kernels says nothing."""
-        beyond = self.beyond_ms_per_mb * max(0.0, totals.weight_bytes / _MB - self.cache_mb)
-        return min(max(beyond / self.ms(totals), 0.0), 1.0)
+    def streamed(self, weight_bytes: float, ms: float) -> float:
+        """The share of a network's time `ms` that is the price of weights beyond the cache, about which the sum of kernels says nothing."""
+        beyond = self.beyond_ms_per_mb * max(0.0, weight_bytes / _MB - self.cache_mb)
+        return min(max(beyond / ms, 0.0), 1.0) if ms > 0 else 0.0
 
     def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats, spilled_bytes: Floats) -> Floats:
         """`ms` for arrays, one entry per network; in the sums `kernels_ms` each kernel counts `factor` of its family times."""
@@ -104,15 +107,16 @@ def part_of(family: str) -> str:
 def streamed_bytes(family: str, weight_bytes: float) -> float:
     """The weights of a kernel that a network may find in memory and no longer in a cache, at a price that the kernel by itself does not show.
 
-    Those of matrix products, of which a run uses each but a few times. A convolution hides the reading behind its work, and a Gather reads a
-    few rows of its table.
+    Those of matrix products, of which a run uses each but a few times, and most of those of convolutions. Others have next to none; a Gather
+    reads a few rows of its table.
     """
-    return weight_bytes if part_of(family) == PRODUCTS else 0.0
+    share = {PRODUCTS: 1.0, CONVOLUTIONS: _FILTERS_SHARE, PLAIN: _FILTERS_SHARE}.get(part_of(family), 0.0)
+    return share * min(weight_bytes, _STREAMS_MB * _MB)
 
 
 def spilled_bytes(activation_bytes: float) -> float:
     """What a kernel reads and writes beyond what a cache holds: in a network it comes from memory, and goes back there."""
-    return max(0.0, activation_bytes - _SPILLS_MB * _MB)
+    return max(0.0, min(activation_bytes, _SPILLED_MB * _MB) - _SPILLS_MB * _MB)
 
 
 def _row(totals: Totals, cache_mb: float) -> Floats:

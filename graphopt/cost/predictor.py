@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import CONVOLUTIONS, OTHERS, PLAIN, PRODUCTS, Correction, Totals, part_of, spilled_bytes, streamed_bytes
+from graphopt.cost.network import SUMMANDS, Correction, spilled_bytes, streamed_bytes
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -102,13 +102,7 @@ class Predictor:
         bytes of weights and of activations that leave the cache. Kernels of unknown cost count as nothing."""
         asked = list(signatures)
         self._learn(asked)
-        known = [self._known[sig] for sig in asked]
-        ms = np.array([each.estimate.ms for each in known], np.float64)
-        launched = np.array([not each.described.free for each in known], bool) & (ms > 0)
-        weights = np.array([streamed_bytes(each.described.family, each.described.weight_bytes) for each in known], np.float64)
-        factors = np.array([self.correction.factor(each.described.family) for each in known], np.float64)
-        spilled = np.array([spilled_bytes(each.described.activation_bytes) for each in known], np.float64)
-        return np.stack([ms * factors, launched.astype(np.float64), np.where(launched, weights, 0.0), np.where(launched, spilled, 0.0)])
+        return self._summands([self._known[sig] for sig in asked])
 
     def latency(self, signatures: Iterable[Signature]) -> Latency:
         """The latency of a network that launches these kernels."""
@@ -161,24 +155,25 @@ class Predictor:
             bound = ""
         return KernelTime(kernel, known.described.family, estimate.ms, estimate.sigma, estimate.source, bound)
 
+    def _summands(self, kernels: Sequence[_Known]) -> Floats:
+        factor = self.correction.factor
+        rows = [
+            (factor(each.described.family) * each.estimate.ms, *(_besides(each.described) if each.estimate.ms > 0 else _NOTHING_BESIDES))
+            for each in kernels
+        ]
+        return np.array(rows, np.float64).reshape(-1, SUMMANDS).T
+
     def _latency(self, kernels: Sequence[_Known]) -> Latency:
-        ms = sum(kernel.estimate.ms for kernel in kernels)
-        described = [kernel.described for kernel in kernels if not kernel.described.free]
-        weights = sum(streamed_bytes(each.family, each.weight_bytes) for each in described)
-        spilled = sum(spilled_bytes(each.activation_bytes) for each in described)
-        launches = len(described)
-        unsure, unseen = 0.0, 0.0
+        sums = self._summands(kernels).sum(axis=1, keepdims=True)
+        total = float(self.correction.times(*sums)[0])
+        ms, unsure, unseen = 0.0, 0.0, 0.0
         for kernel in kernels:
+            ms += kernel.estimate.ms
             if self._is_unseen(kernel):
                 unseen += kernel.estimate.ms * kernel.estimate.sigma
             else:
                 unsure += kernel.estimate.ms * kernel.estimate.sigma
-        parts = dict.fromkeys((CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS), 0.0)
-        for kernel in kernels:
-            parts[part_of(kernel.described.family)] += kernel.estimate.ms
-        totals = Totals(ms, launches, weights, parts[PRODUCTS], parts[OTHERS], spilled, parts[PLAIN])
-        total = self.correction.ms(totals)
-        sigma = unsure / ms + self.correction.streamed(totals) if ms else 0.0
+        sigma = unsure / ms + self.correction.streamed(float(sums[2, 0]), total) if ms else 0.0
         low, high = self.interval.around(total, sigma, unseen / ms if ms else 0.0)
         return Latency(total, low, high)
 
@@ -212,6 +207,16 @@ def predict(
     """
     predictor = Predictor(target if isinstance(target, Target) else find_target(target), model)
     return predictor.predict(graph if isinstance(graph, Graph) else load(graph), sizes)
+
+
+_NOTHING_BESIDES = (0.0, 0.0, 0.0)
+
+
+def _besides(kernel: Described) -> tuple[float, float, float]:
+    """What a network pays for a kernel besides its time: a launch, bytes of weights and of activations that leave the cache."""
+    if kernel.free:
+        return _NOTHING_BESIDES
+    return 1.0, streamed_bytes(kernel.family, kernel.weight_bytes), spilled_bytes(kernel.activation_bytes)
 
 
 def _checked(target: Target, model: Model) -> Coefficients:

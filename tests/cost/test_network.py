@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphopt.cost.network import Correction, Totals, fit_correction, spilled_bytes
+from graphopt.cost.network import Correction, Totals, fit_correction, spilled_bytes, streamed_bytes
 
 RNG = np.random.default_rng(0)
 TOTALS = [
@@ -59,11 +59,18 @@ def test_products_and_others_count_apart() -> None:
         + 1.0 * correction.factor("relu")
     )
     assert correction.times(np.array([weighed]), np.array([20.0]), np.array([8e6]), np.array([0.0])) == pytest.approx([expected])
-    assert correction.streamed(totals) == pytest.approx(0.04 / expected)
+    assert correction.streamed(totals.weight_bytes, expected) == pytest.approx(0.04 / expected)
+
+
+def test_weights_are_streamed_whole_by_products_and_in_part_by_convolutions() -> None:
+    assert streamed_bytes("gemm", 3e6) == 3e6
+    assert streamed_bytes("nchwc.dense", 3e6) == streamed_bytes("conv.depthwise", 3e6) == pytest.approx(2.1e6)
+    assert streamed_bytes("gather", 3e6) == 0.0
+    assert streamed_bytes("gemm", 100e6) == streamed_bytes("gemm", 4e6)  # beyond 4 MB its own time tells
 
 
 def test_activations_that_leave_the_cache_cost_by_the_byte() -> None:
-    assert (spilled_bytes(4e6), spilled_bytes(9e6)) == (0.0, 5e6)
+    assert [spilled_bytes(each) for each in (2e6, 5e6, 9e6, 30e6)] == [0.0, 3e6, 6e6, 6e6]  # beyond 8 MB its own time tells
     totals = [replace(total, spilled_bytes=2e6 * place) for place, total in enumerate(TOTALS)]
     truth = replace(TRUTH, spilled_ms_per_mb=0.015)
     found = fit_correction(totals, [truth.ms(total) for total in totals])

@@ -9,9 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from graphopt.cost.attributes import timed_attributes
+from graphopt.cost.families import family
+from graphopt.cost.fusion import kernels, load_rules
 from graphopt.cost.kernel import Signature
 from graphopt.cost.open_shapes import FixedSizes
 from graphopt.cost.profile import FAMILIES, asked, random_network
+from graphopt.cost.profile.build import variants
 from graphopt.cost.profile.host import channel_block
 from graphopt.errors import RuntimeRefusedError
 from graphopt.ir import Graph
@@ -41,6 +44,18 @@ def conv(channels: int, filters: int, group: int = 1, act: str = "") -> Graph:
         weights,
     )
     return Graph.from_proto(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]))
+
+
+def averaging(opset: int) -> Graph:
+    """An average pool between two operators that stay outside of the blocked layout."""
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"]),
+        helper.make_node("AveragePool", ["e"], ["p"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("Exp", ["p"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 40, 9, 9]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    return Graph.from_proto(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)]))
 
 
 def operators(kernels: list[Signature]) -> list[str]:
@@ -153,3 +168,20 @@ def test_values_that_mean_nothing_and_fractions_are_left_out() -> None:
     assert timed_attributes("QuickGelu", {"alpha": 1.702}) == (("alpha", 1.702),)  # three times as slow
     assert timed_attributes("Einsum", {"equation": b"b i, b j -> i j"}) == (("equation", "bi,bj->ij"),)
     assert timed_attributes("MadeUp", {"size": 3, "mode": b"fast", "epsilon": 1e-5, "empty": []}) == (("mode", "fast"), ("size", 3))
+
+
+@pytest.mark.parametrize(("opset", "since"), [(11, None), (18, None), (19, 19), (20, 19)])
+def test_an_average_pool_of_a_late_opset_is_another_kernel_and_measured_as_such(opset: int, since: int | None) -> None:
+    graph = averaging(opset)
+    pool = next(kernel for kernel in asked(graph) if kernel.operator == "AveragePool")
+    assert pool.attribute("opset") == since
+    assert pool in [kernel.signature for kernel in kernels(graph, load_rules("onnxruntime-cpu").with_block(BLOCK))]
+    assert family(pool) == ("pool.average.19" if since else "pool.average")
+    model = onnx.load_from_string(next(variants(pool)).model)
+    assert (model.opset_import[0].version >= 19) == (since is not None)
+    assert operators(asked(Graph.from_proto(model))) == ["AveragePool"] * len(model.graph.node)
+
+
+def test_runtimes_with_one_kernel_for_all_opsets_know_no_difference() -> None:
+    pools = [kernels(averaging(opset), load_rules("tflite-cpu"))[1].signature for opset in (18, 20)]
+    assert pools[0] == pools[1]

@@ -47,14 +47,14 @@ def fuse(graph: Graph, rules: FusionRules, types: KnownTypes) -> Fused:
         else:
             apply_rules(view, step)
     view.compact()
-    return Fused(rules, view)
+    return Fused(rules, view, graph.opset() if rules.runtime == "onnxruntime" else None)
 
 
 class Fused:
-    """A graph after fusion, from which the kernels for any channel widths follow."""
+    """A graph after fusion, from which the kernels for any channel widths follow; `opset` is that of the graph where kernels differ by it."""
 
-    def __init__(self, rules: FusionRules, view: Overlay) -> None:
-        self.rules = rules
+    def __init__(self, rules: FusionRules, view: Overlay, opset: int | None = None) -> None:
+        self.rules, self._opset = rules, opset
         self._ops = view.ops
         self._sums = _sums(rules, view)
         self._pairs = _pairs(rules, view)
@@ -101,13 +101,13 @@ class Fused:
                 for w, s in zip(wires, shapes, strict=True)
             ]
             made = [operand for operand in operands[len(inputs) :] if operand is not None]
-            found = signature(item.operator, operands[: len(inputs)], made, _timed(item, shapes))
+            found = signature(item.operator, operands[: len(inputs)], made, _timed(item, shapes, self._opset))
             self._signatures[key] = found
         values = tuple(None if wire is None else wire.value for wire in wires)
         return Kernel(found, item.nodes, values, item.blocked)
 
 
-def _timed(item: Item, shapes: tuple[Shape | None, ...]) -> tuple[tuple[str, Attribute], ...]:
+def _timed(item: Item, shapes: tuple[Shape | None, ...], opset: int | None) -> tuple[tuple[str, Attribute], ...]:
     def constant(slot: int) -> tuple[int, ...] | None:
         wire = item.inputs[slot] if slot < len(item.inputs) else None
         found = None if wire is None else wire.numbers()
@@ -122,7 +122,7 @@ def _timed(item: Item, shapes: tuple[Shape | None, ...]) -> tuple[tuple[str, Att
         attributes = {**attributes, "group": groups_of(attributes, shapes[0], shapes[slot])}
     if "kernel_shape" not in attributes and item.operator.removeprefix("nchwc.") in _FILTERS and (weight := shapes[1]) is not None:
         attributes = {**attributes, "kernel_shape": weight[2:]}
-    return timed_attributes(item.operator, attributes, None if first is None else len(first), constant)
+    return timed_attributes(item.operator, attributes, None if first is None else len(first), constant, opset)
 
 
 def _sums(rules: FusionRules, view: Overlay) -> dict[Op, dict[Op, Op | None]]:

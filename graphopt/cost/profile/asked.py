@@ -79,6 +79,7 @@ class _Optimized:
 
     def __init__(self, model: onnx.ModelProto, folder: Path, source: Graph, sizes: FixedSizes | None, threads: int) -> None:
         self._model, self._folder, self._source, self._sizes, self._threads = model, folder, source, sizes, threads
+        self._opset = next((given.version for given in model.opset_import if given.domain in ("", "ai.onnx")), None)
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._operands = {name: Operand(tuple(tensor.dims), tensor.data_type, True) for name, tensor in self._constants.items()}
         for node in model.graph.node:
@@ -197,7 +198,8 @@ class _Optimized:
         first = operands[0] if operands else None
         if "kernel_shape" not in attributes and node.op_type in ("Conv", "FusedConv", "ConvTranspose") and operands[1] is not None:
             attributes["kernel_shape"] = operands[1].shape[2:]
-        timed = timed_attributes(operator, attributes, len(first.shape) if first else None, lambda slot: self._integers(node, slot))
+        rank = len(first.shape) if first else None
+        timed = timed_attributes(operator, attributes, rank, lambda slot: self._integers(node, slot), self._opset)
         return signature(operator, operands, outputs, timed)
 
     def _unpad(self, group: int, operands: list[Operand | None], output: Operand) -> int:

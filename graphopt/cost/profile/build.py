@@ -17,7 +17,7 @@ from graphopt.errors import UnsupportedError
 from graphopt.quality.arrays import AnyArray
 
 _OUTPUT_BYTES = 2 * 2**20  # of all copies: with more, kernels would write to memory what in a network stays in the cache
-_WEIGHT_BYTES = 24 * 2**20  # of all copies: filling and packing them takes time
+_WEIGHT_BYTES = 4 * 2**20  # of all copies: more than the innermost caches hold, as in a network, and less than the last one does
 _MOST_COPIES = 16
 _LARGEST_BYTES = 2**30  # of one kernel's operands
 
@@ -82,8 +82,11 @@ def _placements(sig: Signature) -> Iterator[tuple[str, int]]:
     if layout:
         yield layout, 17
         return
-    # Axes of reductions are inputs since opset 18, and attributes before.
-    opsets = (21, 17, 13, 11, 8) if len(sig.operands) > 1 or not sig.operator.startswith("Reduce") else (17, 13, 11)
+    since = sig.attribute("opset")
+    if isinstance(since, int):
+        yield "", since
+        return
+    opsets = (17, 21, 13, 11, 8)
     own = sig.attribute("channels_last") is not None or not defs.has(sig.operator)
     if own or (sig.operator == "Gelu" and sig.attribute("approximate") is None):
         yield MICROSOFT, 17
@@ -198,7 +201,7 @@ def _output_slots(sig: Signature) -> list[int]:
 
 def _attributes(sig: Signature, block: int) -> dict[str, Any]:
     """The signature's attributes, and those that a signature leaves out but the runtime insists on."""
-    found: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in sig.attributes}
+    found: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in sig.attributes if name != "opset"}
     if sig.operator == "nchwc.Conv" and _group(sig) > 1 and _group(sig) == sig.operands[0].shape[1]:  # type: ignore[union-attr]
         found["group"] = _up(_group(sig), block)
     if sig.operator == "ReorderOutput":
