@@ -24,8 +24,8 @@ _UNSURE = 0.25  # of the kernels' own uncertainty, weighted with their share of 
 class Interval:
     """The 90 % interval around a time is a factor exp(+-quantile * unsureness); `networks`: how many the quantile is from.
 
-    `drift` is how far, relatively, one network's times lie apart from session to session: networks that were held out were measured in the same
-    sessions as those behind the fit, and whoever measures later does it in another.
+    `drift` is how far, relatively, a network's time is off in other sessions: networks that were held out were measured in the same sessions as
+    those behind the fit, and whoever measures later does it in others.
     """
 
     quantile: float = _WITHOUT
@@ -66,8 +66,12 @@ def fit_interval(scores: Sequence[float]) -> Interval:
 
 
 def drift(spreads: Sequence[float]) -> float:
-    """The usual distance of sessions, from the networks' relative spreads."""
-    return float(np.clip(np.median(spreads), _LEAST_DRIFT, _MOST_DRIFT)) if spreads else 0.0
+    """How far off other sessions may be, from the networks' relative spreads.
+
+    A spread is the distance of the slowest of about four sessions from the quickest, which is two standard deviations; 90 % of the differences
+    between two means, of four sessions each and more, lie within one. Half of a spread, then.
+    """
+    return float(np.clip(np.median(spreads) / 2, _LEAST_DRIFT, _MOST_DRIFT)) if spreads else 0.0
 
 
 def coverage(scores: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphopt.cost.interval import Interval, coverage, fit_interval, score
+from graphopt.cost.interval import Interval, coverage, drift, fit_interval, score
 
 
 def test_nine_in_ten_new_networks_lie_in_the_interval() -> None:
@@ -55,3 +55,18 @@ def test_a_family_never_measured_counts_even_where_the_fit_was_perfect() -> None
 
 def test_nothing_takes_no_time() -> None:
     assert Interval().around(0.0, 0.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("deviation", [0.03, 0.05, 0.08])
+def test_nine_in_ten_means_of_later_sessions_lie_within_the_drift(deviation: float) -> None:
+    sessions = np.random.default_rng(0).normal(size=(2000, 10)) * deviation
+    profiled, later = sessions[:, :4], sessions[:, 4:]
+    spreads = np.exp(profiled.max(axis=1) - profiled.min(axis=1)) - 1
+    off = np.abs(profiled.mean(axis=1) - later.mean(axis=1))
+    assert 0.85 <= np.mean(off <= drift(spreads.tolist())) <= 0.95
+
+
+def test_the_steadiest_machine_drifts_and_no_machine_does_without_limit() -> None:
+    assert drift([]) == 0.0
+    assert 0.01 < drift([0.0, 0.001]) < 0.05
+    assert drift([3.0]) == drift([5.0]) < 0.2
