@@ -6,7 +6,7 @@ import pytest
 
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile import Campaign, Host, converted, open_record, profile_generic, profile_model, pruned_variants, random_network
-from graphopt.cost.profile.campaign import to_target
+from graphopt.cost.profile.campaign import SESSIONS, to_target
 from graphopt.cost.profile.host import channel_block
 from graphopt.cost.profile.profiles import KERNEL_PASSES
 from graphopt.cost.profile.store import Record
@@ -73,6 +73,13 @@ def test_a_profile_that_was_ended_goes_on_where_it_was(tmp_path: Path, machine: 
     target = profile(tmp_path / "here")
     assert all(kernel.count == KERNEL_PASSES for kernel in target.kernels)
     assert sorted(first + machine.kernels) == sorted(str(kernel.signature) for kernel in target.kernels for _ in range(KERNEL_PASSES))
+
+
+def test_time_that_is_left_goes_to_further_sessions(tmp_path: Path, machine: FakeMachine) -> None:
+    profile(tmp_path / "here")
+    record = Record.load(tmp_path / "here")
+    assert record is not None
+    assert all(len(network.sessions) == 2 * SESSIONS for network in record.networks.values())
 
 
 def test_a_finished_profile_measures_nothing_again(tmp_path: Path, machine: FakeMachine) -> None:

@@ -70,6 +70,14 @@ def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Seque
         number = 1 + session * KERNEL_PASSES // SESSIONS
         campaign.kernel_pass(kernels if number == 1 else _measured(campaign, kernels), number, share)
         campaign.network_session(networks, session, min(each, campaign.left / to_come))
+    _more_sessions(campaign, networks, SESSIONS, each)
+
+
+def _more_sessions(campaign: Campaign, networks: Sequence[Model], done: int, seconds: float) -> None:
+    """Time that is left goes to further sessions of `seconds`: a machine drifts within minutes, and their mean less than each."""
+    for session in range(done, 2 * done):
+        if campaign.left >= seconds:
+            campaign.network_session(networks, session, seconds)
 
 
 def _measured(campaign: Campaign, kernels: Sequence[Signature]) -> list[Signature]:
@@ -110,6 +118,7 @@ def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signatu
     block = campaign.record.host.block
     for_kernels = campaign.seconds * _GENERIC_KERNEL_SHARE
     each = for_kernels / (_ROUNDS * KERNEL_PASSES)
+    for_session = campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / _ROUNDS
     # What the whole networks execute comes first: the correction of the sum is exact only where the sum is.
     whole = dict.fromkeys(sig for model in networks for sig in model.kernels or () if worth_measuring(sig, block))
     campaign.kernel_pass(list(whole), 1, each * 2)
@@ -120,6 +129,7 @@ def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signatu
         fresh = choose(candidates, measured, frozenset(campaign.record.skipped), number, rng)
         campaign.kernel_pass(list(measured), KERNEL_PASSES, each)
         campaign.kernel_pass(fresh, 1, each)
-        campaign.network_session(networks, turn, campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / _ROUNDS)
+        campaign.network_session(networks, turn, for_session)
     known = [kernel.signature for kernel in campaign.record.measured_kernels()]
     campaign.kernel_pass(known, KERNEL_PASSES, campaign.left)
+    _more_sessions(campaign, networks, _ROUNDS, for_session)
