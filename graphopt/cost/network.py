@@ -20,9 +20,9 @@ _OUTLIER = 2.0  # noises beyond which a network weighs less
 _ROUNDS = 5
 _LEAST_SHARE = 0.7  # of the sum of kernels
 # By itself a kernel is measured on weights and outputs of a few megabytes in turn, which stay in a cache: of more than that its own time tells.
-_STREAMS_MB = 4.0  # of one kernel's weights
-_SPILLS_MB, _SPILLED_MB = 2.0, 8.0  # of what one kernel reads and writes: so much stays in a cache in a network too; so much not by itself
-_FILTERS_SHARE = 0.7  # of the price of weights: a convolution hides some of the reading behind its work
+_STREAMS_MB = 6.0  # of one kernel's weights
+_SPILLS_MB, _SPILLED_MB = 4.0, 16.0  # of what one kernel reads and writes: so much stays in a cache in a network too; so much not by itself
+_FILTERS_SHARE = 0.9  # of the price of weights: a convolution hides some of the reading behind its work
 
 
 @dataclass(frozen=True)

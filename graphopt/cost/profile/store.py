@@ -104,9 +104,10 @@ class Record:
         )
 
     def measured_networks(self) -> tuple[MeasuredNetwork, ...]:
-        """The usual time of the sessions, each its tenth percentile. The spread is that of the sessions', relative.
+        """The geometric mean of the sessions' times, each its tenth percentile. The spread is that of the sessions', relative.
 
-        Not a percentile of all runs together: as with kernels, it would fall with the number of sessions.
+        Not a percentile of all runs together: as with kernels, it would fall with the number of sessions. No session is left out: what
+        disturbs for a moment is out already, and what is left is the drift of the machine, which is to be in the mean.
         """
         own = self.host.threads == 1 and self.host.provider == "CPUExecutionProvider"
         found = []
@@ -116,7 +117,7 @@ class Record:
                 continue
             each = [timing(runs, own).ms for runs in sessions]
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
-            found.append(MeasuredNetwork(name, usual(each), max(each) / min(each) - 1, kernels))
+            found.append(MeasuredNetwork(name, mean(each), max(each) / min(each) - 1, kernels))
         return tuple(found)
 
     # ---- the file
@@ -186,9 +187,14 @@ def open_record(folder: Path, host: Host) -> Record:
     return record
 
 
+def mean(times: Sequence[float]) -> float:
+    """The geometric mean."""
+    return float(np.exp(np.mean(np.log(times))))
+
+
 def usual(times: Sequence[float]) -> float:
     """The geometric mean of the times that are not far above the least."""
-    return float(np.exp(np.mean([np.log(ms) for ms in times if ms <= min(times) * _DISTURBED])))
+    return mean([ms for ms in times if ms <= min(times) * _DISTURBED])
 
 
 def _floats(values: Iterable[Any]) -> list[float]:
