@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--passes", nargs="+", help="only these, as texts without a goal; default: all that are installed")
     parser.add_argument("--small", action="store_true", help="also score a small space whole")
     parser.add_argument("--no-repair", action="store_true", help="never repair")
-    parser.add_argument("--kept", type=Path, help="keep the trials in this file, and go on with those that it holds")
+    parser.add_argument("--kept", type=Path, help="keep the trials in this file, and go on with those that it holds, of the same code")
     given = parser.parse_args()
 
     setup = prepare(Request(given.model, Budget(speedup=given.speedup), given.target, given.data, metric=given.metric))

@@ -67,6 +67,12 @@ class BudgetError(GraphoptError):
     exit_status = 1
 
 
+class OutOfTimeError(GraphoptError):
+    """What was to be done could not be done in the time that was left for it; it says nothing about the model."""
+
+    exit_status = 1
+
+
 class DefectError(GraphoptError):
     """graphopt broke one of its own promises; please report it."""
 

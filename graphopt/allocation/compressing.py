@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from graphopt.allocation.goals import amount_words, limits_of, read_goals
-from graphopt.allocation.graph_costs import GraphCosts, figure
-from graphopt.allocation.harm import HARMS, judge_of, with_harms
+from graphopt.allocation.graph_costs import GraphCosts, figure, held_at_peak
+from graphopt.allocation.harm import HARMS, judges_of, with_harms
 from graphopt.allocation.joint import refined
+from graphopt.allocation.moments import PEAK, by_moment, moments_over
 from graphopt.allocation.offer import worthwhile
-from graphopt.allocation.sites import Allocation, Costs, Problem, Site
+from graphopt.allocation.sites import Allocation, Costs, Problem, Resource, Site
 from graphopt.allocation.solve import SOLVERS, solve
+from graphopt.cost import peak_memory
 from graphopt.errors import BudgetError, PassParameterError
 from graphopt.ir import Graph
 from graphopt.pipeline import Context, Pass, PassResult, parameter
+from graphopt.quality import check_time
 
 _ROUNDS = 8  # of solving again, where the graph that is really made takes more than its parts let expect
 _SLACK = 1e-9  # relative; more is over the limit
@@ -72,7 +75,8 @@ class CompressingPass(Pass):
         return GraphCosts(lambda plan: self.rebuilt(graph, context, plan), sites, context.predictor)
 
     def rebuilt(self, graph: Graph, context: Context, plan: Mapping[str, int]) -> Graph:
-        """A copy of the graph, compressed by `plan`. No instrument is asked or told."""
+        """A copy of the graph, compressed by `plan`. No instrument is asked or told. Raises OutOfTimeError where the time is over."""
+        check_time()
         copy = graph.copy()
         self.planned(plan).compress(copy, replace(context, instruments=()))
         return copy
@@ -86,7 +90,7 @@ class CompressingPass(Pass):
             return self.compress(graph, context)
         plan, allocation = self._allocated(graph, context)
         figures: dict[str, int | float | str] = {
-            **{f"predicted {resource}": amount_words(resource, cost) for resource, cost in allocation.costs.items()},
+            **{f"predicted {resource}": amount_words(str(resource), cost) for resource, cost in allocation.costs.items()},
             "harm": float(f"{allocation.harm:.6g}"),
         }
         if math.isfinite(allocation.gap):
@@ -102,31 +106,42 @@ class CompressingPass(Pass):
         original = graph if context.original is None else context.original
         limits = limits_of(goals, lambda resource: figure(original, resource, context.predictor))
         untouched = self.rebuilt(graph, context, {})
-        before = {resource: figure(untouched, resource, context.predictor) for resource in limits}
+        before: dict[Resource, float] = {resource: figure(untouched, resource, context.predictor) for resource in limits}
         if all(before[resource] <= limit * (1 + _SLACK) for resource, limit in limits.items()):
             return {}, Allocation((), before, 0.0)
+        try:
+            return self._solved(graph, context, limits)
+        except BudgetError as error:
+            raise BudgetError(f"{self.name}: to={self._to_text} cannot be met: {error}") from None
+
+    def _solved(self, graph: Graph, context: Context, limits: dict[str, float]) -> tuple[dict[str, int], Allocation]:
+        """The plan for limits that do not hold yet. Raises BudgetError."""
         sites = self.sites(graph, context)
-        offered, costs = worthwhile(sites, self.costs(graph, context, sites), limits, context.predictor is not None)
+        costs = self.costs(graph, context, sites)
+        moments = moments_over(sites, costs, limits[PEAK]) if PEAK in limits else ()
+        offered, costs = worthwhile(sites, costs, by_moment(limits, moments), context.predictor is not None)
         stated = offered
         offered = with_harms(self, graph, context, offered)
-        judge = judge_of(self, graph, context, offered) if self.solver == "knapsack" and offered else None
+        judges = judges_of(self, graph, context, offered) if self.solver == "knapsack" and offered else None
         tightened = dict(limits)
         for _ in range(_ROUNDS):
-            try:
-                problem = Problem(offered, costs, tightened)
-                found = solve(problem, self.solver) if judge is None else refined(problem, stated, judge)
-            except BudgetError as error:
-                raise BudgetError(f"{self.name}: to={self._to_text} cannot be met: {error}") from None
+            problem = Problem(offered, costs, by_moment(tightened, moments))
+            found = solve(problem, self.solver) if judges is None else refined(problem, stated, *judges)
             plan = {site.name: site.values[place] for site, place in zip(offered, found.plan, strict=True) if place}
             made = self.rebuilt(graph, context, plan)
-            true = {resource: figure(made, resource, context.predictor) for resource in limits}
+            true: dict[Resource, float] = {resource: figure(made, resource, context.predictor) for resource in limits}
             over = {resource: true[resource] / limit for resource, limit in limits.items() if true[resource] > limit * (1 + _SLACK)}
             if not over:
                 return plan, replace(found, costs=true)
+            peak = held_at_peak(peak_memory(made))
+            if PEAK in over and peak not in moments:
+                moments = (*moments, peak)
+                del over[PEAK]
             for resource, excess in over.items():
-                tightened[resource] = min(tightened[resource], found.costs[resource]) / excess * (1 - _SLACK)
-        left = ", ".join(f"{amount_words(name, true[name])} where {amount_words(name, limits[name])} is asked for" for name in over)
-        raise BudgetError(f"{self.name}: to={self._to_text} cannot be met: the nearest model has {left}")
+                expected = max(found.costs[moment] for moment in moments) if resource == PEAK else found.costs[resource]
+                tightened[resource] = min(tightened[resource], expected) / excess * (1 - _SLACK)
+        left = (f"{amount_words(r, true[r])} where {amount_words(r, limit)} is asked for" for r, limit in limits.items() if true[r] > limit)
+        raise BudgetError(f"the nearest model has {', '.join(left)}")
 
     @property
     def _to_text(self) -> str:

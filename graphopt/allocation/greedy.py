@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from graphopt.allocation.reach import costs_of, is_within, out_of_reach
-from graphopt.allocation.sites import Allocation, Plan, Problem
+from graphopt.allocation.sites import Allocation, Plan, Problem, Resource
 
 
 def greedy(problem: Problem) -> Allocation:
@@ -30,7 +30,7 @@ def greedy(problem: Problem) -> Allocation:
     return Allocation(plan, costs, problem.harm(plan), math.inf, rounds)
 
 
-def _best_move(problem: Problem, plan: Plan, costs: dict[str, float], refused: set[Plan]) -> Plan | None:
+def _best_move(problem: Problem, plan: Plan, costs: dict[Resource, float], refused: set[Plan]) -> Plan | None:
     best: tuple[float, Plan] | None = None
     for number, site in enumerate(problem.sites):
         saved = np.zeros(len(site.values))
@@ -49,5 +49,5 @@ def _best_move(problem: Problem, plan: Plan, costs: dict[str, float], refused: s
     return None if best is None else best[1]
 
 
-def _over(problem: Problem, costs: dict[str, float]) -> float:
+def _over(problem: Problem, costs: dict[Resource, float]) -> float:
     return sum(max(0.0, costs[resource] / limit - 1) for resource, limit in problem.limits.items())

@@ -6,7 +6,8 @@
 - `evaluation`: how far the outputs of the whole model are from what they were, as AIMET and FastNAS (Model Optimizer) find sensitivities; no labels
   are needed. The agreement of outputs a before and b after is 2ab / (a^2 + b^2), and the harm is -log of it, the mean of that of the outputs and of
   that of what varies in them from sample to sample (which is the concordance of Lin, 1989): it stays finite and tells apart models that are
-  far from the original, where the squared error only says whose outputs are large.
+  far from the original, where the squared error only says whose outputs are large. Outputs that are scores of classes are compared as they are and
+  as the probabilities that they stand for, half each: which class wins hangs on the scores of those near the top, not on all alike.
 
 The last two carry out a few values of each site, with all other sites as they are, and place the other values between those by what the
 weights say.
@@ -22,8 +23,9 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
-from graphopt.allocation.joint import PER_SITE, Judge
+from graphopt.allocation.joint import FINALISTS, PER_SITE, Judge
 from graphopt.allocation.nearby import Nearby
 from graphopt.allocation.sites import Plan, Site
 from graphopt.cost import macs_by_node
@@ -40,9 +42,11 @@ if TYPE_CHECKING:
 HARMS = ("auto", "weights", "activations", "evaluation")
 
 SAMPLES = 128  # of the calibration data, on which models are compared
+SURE_SAMPLES = 1024  # on which the last few plans are
 MEASURED = 2  # values of a site that are carried out, the strongest among them
 _AFFORDABLE = 1.5e12  # multiply-accumulates that `auto` spends at most; a constant, not a clock: the same call must give the same plan
 _LEAST = 1e-6  # agreement that is told from none
+_ROUNDING = 1e-3  # of a sum of probabilities in half precision
 _PER_MODEL = 2e9  # what making a model and a session of it takes, in the same unit
 
 Measure = Callable[[str, int], float]
@@ -70,23 +74,32 @@ def with_harms(pass_: CompressingPass, graph: Graph, context: Context, sites: Se
     return tuple(_measured(site, lambda name, value: nearby.error(rebuilt(name, value))) for site in sites)
 
 
-def judge_of(pass_: CompressingPass, graph: Graph, context: Context, sites: Sequence[Site]) -> Judge | None:
-    """What gives the harm of whole plans over `sites`, where harms are those of the model's outputs; None otherwise. It remembers plans.
+def judges_of(pass_: CompressingPass, graph: Graph, context: Context, sites: Sequence[Site]) -> tuple[Judge, Judge] | None:
+    """What gives the harm of whole plans over `sites`, where harms are those of the model's outputs; None otherwise. They remember plans.
 
-    None as well where `auto` can afford the harms of sites, but not of plans.
+    The first looks at SAMPLES samples, for many plans, the second at SURE_SAMPLES, for few. None as well where `auto` can afford the harms of
+    sites, but not of plans.
     """
     if _kind(pass_, graph, context, sites) != "evaluation":
         return None
-    if pass_.harm == "auto" and _price(graph, context, len(sites) * (MEASURED + PER_SITE)) > _AFFORDABLE:
+    models = len(sites) * (MEASURED + PER_SITE) + FINALISTS * SURE_SAMPLES // SAMPLES
+    if pass_.harm == "auto" and _price(graph, context, models) > _AFFORDABLE:
         return None
     assert context.data is not None
-    whole = Outputs(graph, calibration(graph, context.data).first(SAMPLES))
+    data = calibration(graph, context.data)
 
-    @cache
-    def judge(plan: Plan) -> float:
-        return whole.harm(pass_.rebuilt(graph, context, {s.name: s.values[place] for s, place in zip(sites, plan, strict=True) if place}))
+    def judge_on(samples: int) -> Judge:
+        whole = Outputs(graph, data.first(samples))
 
-    return judge
+        @cache
+        def judge(plan: Plan) -> float:
+            return whole.harm(
+                pass_.rebuilt(graph, context, {s.name: s.values[place] for s, place in zip(sites, plan, strict=True) if place})
+            )
+
+        return judge
+
+    return judge_on(SAMPLES), judge_on(SURE_SAMPLES)
 
 
 def _kind(pass_: CompressingPass, graph: Graph, context: Context, sites: Sequence[Site]) -> str:
@@ -125,6 +138,19 @@ def _lost(wanted: AnyArray, found: AnyArray) -> float:
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return -math.log(_LEAST)  # outputs of another size (of a resized picture, say) have nothing to be compared with
     found = found.astype(np.float64)
+    lost = _mean_disagreement(wanted, found)
+    return (lost + _mean_disagreement(softmax(wanted, -1), softmax(found, -1))) / 2 if _are_scores(wanted) else lost
+
+
+def _are_scores(array: AnyArray) -> bool:
+    """Whether it may hold scores of classes, [samples, classes], that are no probabilities yet."""
+    if array.ndim != 2 or array.shape[1] < 2 or not np.isfinite(array).all():
+        return False
+    return bool((array < 0).any() or not np.allclose(array.sum(-1), 1, atol=_ROUNDING))
+
+
+def _mean_disagreement(wanted: AnyArray, found: AnyArray) -> float:
+    """Of the arrays, and of what varies in them from sample to sample."""
     lost = [_disagreement(wanted, found)]
     varying = wanted - wanted.mean(0) if wanted.ndim else wanted
     if varying.any():

@@ -2,7 +2,7 @@
 
 Harms found one site at a time, in a model that is otherwise whole, say little once several sites are cut hard. So they are found again around the best
 plan so far and the knapsack is solved with them, and then sites are exchanged for one another. A plan is only ever left for one under
-which the whole model was found to be harmed less.
+which the whole model was found to be harmed less. All that is found on few samples, so the best few are compared again on many.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from graphopt.allocation.greedy import greedy
 from graphopt.allocation.knapsack import knapsack, refilled
 from graphopt.allocation.reach import costs_of, is_within
 from graphopt.allocation.sites import Allocation, Plan, Problem, Site
+from graphopt.allocation.uniform import uniform
 from graphopt.errors import BudgetError
 
 Judge = Callable[[Plan], float]
@@ -28,33 +29,48 @@ _ROUNDS = 3  # of finding harms again
 _EXCHANGES = 8  # rounds of exchanges
 PER_SITE = 4 * _ROUNDS + 2 * _EXCHANGES
 """Plans that are judged for each site, at most about."""
+FINALISTS = 8
+"""Plans that are judged on many samples."""
 
 
-def refined(problem: Problem, stated: tuple[Site, ...], judge: Judge) -> Allocation:
+def refined(problem: Problem, stated: tuple[Site, ...], judge: Judge, sure: Judge) -> Allocation:
     """The plan within the limits that is judged best of those that are looked at; nothing is known of its gap.
 
-    It starts from the best of what both solvers make of the harms of `problem`, and of those that are `stated` without data for the same sites.
+    It starts from the best of what the solvers make of the harms of `problem`, and of those that are `stated` without data for the same sites.
+    `judge` is asked for many plans, and `sure`, which knows better, for the best FINALISTS of them.
     Raises BudgetError where no plan was found within the limits.
     """
-    plans = []
-    for start in (problem, replace(problem, sites=stated)):
-        plans.append(knapsack(start).plan)
-        with suppress(BudgetError):
-            plans.append(refilled(start, greedy(start).plan))
-    best = min(plans, key=judge)
+    within = dict.fromkeys(_starts(problem, stated))
+    best = min(within, key=judge)
     sites = problem.sites
     for _ in range(_ROUNDS):
         sites = tuple(_mean(old, new) for old, new in zip(sites, _around(problem.sites, best, judge), strict=True))
         found = knapsack(replace(problem, sites=sites)).plan
+        within[found] = None
         if judge(found) < judge(best):
             best = found
     around = replace(problem, sites=sites)
     for _ in range(_EXCHANGES):
-        found = min(_exchanged(around, best), key=judge, default=best)
+        exchanged = _exchanged(around, best)
+        within.update(dict.fromkeys(exchanged))
+        found = min(exchanged, key=judge, default=best)
         if judge(found) >= judge(best):
             break
         best = found
-    return Allocation(best, costs_of(problem, best), judge(best), math.inf)
+    best = min(sorted(within, key=judge)[:FINALISTS], key=sure)
+    return Allocation(best, costs_of(problem, best), sure(best), math.inf)
+
+
+def _starts(problem: Problem, stated: tuple[Site, ...]) -> list[Plan]:
+    """What the solvers make of either harms, as it is and with what is left of the limits used up: where harms do not add up, milder can be worse."""
+    plans = []
+    for start in (problem, replace(problem, sites=stated)):
+        plans.append(knapsack(start).plan)
+        for solve in (greedy, uniform):
+            with suppress(BudgetError):
+                found = solve(start).plan
+                plans += [found, refilled(start, found)]
+    return plans
 
 
 def _around(sites: Sequence[Site], plan: Plan, judge: Judge) -> tuple[Site, ...]:

@@ -11,11 +11,10 @@ import numpy as np
 
 from graphopt.allocation.linear import Bound, Sum, least
 from graphopt.allocation.reach import costs_of, is_within, lightest, out_of_reach
-from graphopt.allocation.sites import Allocation, Plan, Problem
+from graphopt.allocation.sites import Allocation, Plan, Problem, Resource
 
 _ROUNDS = 24
 _TOLERANCE = 4e-6  # relative; more than HiGHS lets a plan be over a limit
-_PEAKS = ("peak-memory",)  # the most of several sums: each that was met on the way stays true
 
 
 def knapsack(problem: Problem) -> Allocation:
@@ -29,8 +28,7 @@ def knapsack(problem: Problem) -> Allocation:
     harms = [np.array(site.harms, np.float64) for site in problem.sites]
     best, gap, rounds = floor, 0.0, 0
     plan = problem.untouched
-    sums: dict[str, Sum] = {}
-    kept: list[Bound] = []
+    sums: dict[Resource, Sum] = {}
     visited: set[Plan] = set()
     damped, room = False, 1.0
     while rounds < _ROUNDS:
@@ -38,7 +36,7 @@ def knapsack(problem: Problem) -> Allocation:
         fresh = {resource: Sum.around(problem.costs, resource, plan) for resource in problem.limits}
         sums = {resource: sum_.mean(sums[resource]) if damped else sum_ for resource, sum_ in fresh.items()}
         bounds = [Bound(sums[resource], limit * room) for resource, limit in problem.limits.items()]
-        answer = least(harms, [*bounds, *kept])
+        answer = least(harms, bounds)
         if answer is None:  # the sums around this plan say that there is none, which those around the lightest one know better
             if plan == floor:
                 break
@@ -52,7 +50,6 @@ def knapsack(problem: Problem) -> Allocation:
                 break
             room *= 1 - _TOLERANCE  # over the limit by what the solver tolerates
         damped = found in visited  # back again: the truth lies between
-        kept += [bound for bound, resource in zip(bounds, problem.limits, strict=True) if resource in _PEAKS]
         visited.add(found)
         plan = found
     best = refilled(problem, best)

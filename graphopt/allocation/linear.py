@@ -13,7 +13,7 @@ import numpy as np
 import scipy.optimize
 import scipy.sparse
 
-from graphopt.allocation.sites import Costs, Floats, Plan
+from graphopt.allocation.sites import Costs, Floats, Plan, Resource
 
 _NODES = 50_000  # of the search tree; a limit of time would make results depend on the machine
 _GAP = 1e-7  # relative; less is none
@@ -28,7 +28,7 @@ class Sum:
     tables: tuple[Floats, ...]
 
     @classmethod
-    def around(cls, costs: Costs, resource: str, plan: Plan) -> Self:
+    def around(cls, costs: Costs, resource: Resource, plan: Plan) -> Self:
         """The cost of one resource; exact at `plan`, and as exact as `Costs.along` where one site differs from it."""
         base = costs.of(resource, plan)
         return cls(base, tuple(costs.along(resource, site, plan) - base for site in range(len(plan))))

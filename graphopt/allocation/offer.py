@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from graphopt.allocation.sites import Costs, Floats, Plan, Site
+from graphopt.allocation.sites import Costs, Floats, Held, Plan, Resource, Site
 
 _SAME = 1e-9  # relative; less is rounding
 
@@ -16,11 +16,14 @@ class _Narrowed:
     def __init__(self, costs: Costs, numbers: Sequence[int], places: Sequence[Sequence[int]], sites: int) -> None:
         self._costs, self._numbers, self._places, self._sites = costs, numbers, places, sites
 
-    def of(self, resource: str, plan: Plan) -> float:
+    def of(self, resource: Resource, plan: Plan) -> float:
         return self._costs.of(resource, self._whole(plan))
 
-    def along(self, resource: str, site: int, plan: Plan) -> Floats:
+    def along(self, resource: Resource, site: int, plan: Plan) -> Floats:
         return self._costs.along(resource, self._numbers[site], self._whole(plan))[list(self._places[site])]
+
+    def held(self, plan: Plan) -> Held:
+        return self._costs.held(self._whole(plan))
 
     def _whole(self, plan: Plan) -> Plan:
         whole = [0] * self._sites
@@ -29,7 +32,7 @@ class _Narrowed:
         return tuple(whole)
 
 
-def worthwhile(sites: Sequence[Site], costs: Costs, resources: Collection[str], timed: bool) -> tuple[tuple[Site, ...], Costs]:
+def worthwhile(sites: Sequence[Site], costs: Costs, resources: Collection[Resource], timed: bool) -> tuple[tuple[Site, ...], Costs]:
     """The sites with the values that take less of some of `resources` than every milder one does, and their costs.
 
     Values are in order of strength. Where latencies are known (`timed`), none is offered that is slower than a milder one; sites at which nothing is won are left out.

@@ -18,6 +18,19 @@ RESOURCES = ("latency", "macs", "params", "bytes", "peak-memory")
 
 
 @dataclass(frozen=True)
+class Held:
+    """The bytes of certain activations, by name: those that are held at one moment of a run. Peak memory is the most of such sums, and that
+    no moment takes too much says more of each site than that the most of all does not.
+    """
+
+    values: frozenset[str]
+
+
+Resource = str | Held
+"""One of RESOURCES, or the bytes of one moment."""
+
+
+@dataclass(frozen=True)
 class Site:
     """A place of the graph where a pass can act: a channel group, a layer, a residual block, an input.
 
@@ -38,11 +51,14 @@ class Site:
 class Costs(Protocol):
     """What the network costs under a plan. Pure: the same plan costs the same."""
 
-    def of(self, resource: str, plan: Plan) -> float:
-        """One of RESOURCES for the whole network where every site is as `plan` says."""
+    def of(self, resource: Resource, plan: Plan) -> float:
+        """One resource for the whole network where every site is as `plan` says."""
 
-    def along(self, resource: str, site: int, plan: Plan) -> Floats:
+    def along(self, resource: Resource, site: int, plan: Plan) -> Floats:
         """The same for every value of one site, the others as `plan` says; shape (values,)."""
+
+    def held(self, plan: Plan) -> Held:
+        """What is held at the peak of memory under `plan`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class Problem:
 
     sites: tuple[Site, ...]
     costs: Costs
-    limits: dict[str, float]
+    limits: dict[Resource, float]
 
     @property
     def untouched(self) -> Plan:
@@ -70,7 +86,7 @@ class Allocation:
     """
 
     plan: Plan
-    costs: dict[str, float]
+    costs: dict[Resource, float]
     harm: float
     gap: float = 0.0
     rounds: int = 1

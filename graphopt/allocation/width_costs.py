@@ -10,12 +10,13 @@ from math import prod
 
 import numpy as np
 
-from graphopt.allocation.graph_costs import figure
-from graphopt.allocation.sites import Floats, Plan, Site
+from graphopt.allocation.graph_costs import figure, held_at_peak
+from graphopt.allocation.sites import Floats, Held, Plan, Resource, Site
 from graphopt.channels import analyse
-from graphopt.cost import KnownTypes, Predictor, Widths, WidthTables, fixed_types, peak_memory
+from graphopt.cost import KnownTypes, Memory, Predictor, Widths, WidthTables, fixed_types, peak_memory
 from graphopt.cost.counts import is_weight_type
 from graphopt.cost.macs import node_macs
+from graphopt.cost.traffic import value_bytes
 from graphopt.ir import Graph, Node, Value
 
 Assigned = Sequence[int]  # the width of each channel group, by its number
@@ -36,16 +37,19 @@ class WidthCosts:
         self._tables = None if predictor is None else self._made_tables(predictor)
         self._shapes = _ShapeSums(graph, self._widths)
 
-    def of(self, resource: str, plan: Plan) -> float:
+    def of(self, resource: Resource, plan: Plan) -> float:
         if resource == "latency":
             return float(self._latencies([self._assigned(plan)])[0])
         return self._shapes.of(resource, self._assigned(plan))
 
-    def along(self, resource: str, site: int, plan: Plan) -> Floats:
+    def along(self, resource: Resource, site: int, plan: Plan) -> Floats:
         rows = [self._assigned((*plan[:site], place, *plan[site + 1 :])) for place in range(len(self._sites[site].values))]
         if resource == "latency":
             return self._latencies(rows)
         return np.array([self._shapes.of(resource, row) for row in rows], np.float64)
+
+    def held(self, plan: Plan) -> Held:
+        return held_at_peak(self._shapes.memory(self._assigned(plan)))
 
     def _assigned(self, plan: Plan) -> list[int]:
         assigned = list(self._start)
@@ -68,21 +72,28 @@ class _ShapeSums:
 
     def __init__(self, graph: Graph, widths: Widths) -> None:
         self._graph, self._widths = graph, widths
-        self._sums: dict[str, _Sum] = {}
+        self._sums: dict[Resource, _Sum] = {}
         self._peaks: dict[tuple[int, ...], float] = {}
 
-    def of(self, resource: str, assigned: Assigned) -> float:
+    def of(self, resource: Resource, assigned: Assigned) -> float:
         if resource == "peak-memory":
             key = tuple(assigned)
             if key not in self._peaks:
-                self._peaks[key] = float(peak_memory(self._graph, self._types_at(self._widths.types.by_value, assigned)).peak)
+                self._peaks[key] = float(self.memory(assigned).peak)
             return self._peaks[key]
         if resource not in self._sums:
             self._sums[resource] = self._made(resource)
         return self._sums[resource].at(assigned)
 
-    def _made(self, resource: str) -> _Sum:
+    def memory(self, assigned: Assigned) -> Memory:
+        return peak_memory(self._graph, self._types_at(self._widths.types.by_value, assigned))
+
+    def _made(self, resource: Resource) -> _Sum:
         found = _Sum(figure(self._graph, resource, None), self._widths.full)
+        if isinstance(resource, Held):
+            for value in (self._graph.value(name) for name in sorted(resource.values) if self._graph.has_value(name)):
+                found.add(self._groups([value]), partial(self._bytes, value))
+            return found
         if resource == "macs":
             for node in self._graph.nodes:
                 values = [value for value in chain(node.inputs, node.outputs) if value is not None]
@@ -101,6 +112,9 @@ class _ShapeSums:
 
     def _macs(self, node: Node, values: Sequence[Value], assigned: Assigned) -> float:
         return float(node_macs(node, self._types_at(values, assigned)) or 0)
+
+    def _bytes(self, value: Value, assigned: Assigned) -> float:
+        return float(value_bytes(value, self._types_at([value], assigned)) or 0)
 
     def _elements(self, value: Value, each: float, assigned: Assigned) -> float:
         return each * float(prod(size.at(assigned) for size in self._widths.sizes(value) or ()))

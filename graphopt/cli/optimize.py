@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from graphopt.allocation import SOLVERS
-from graphopt.cli.console import notes, print_json, print_table, say
+from graphopt.cli.console import print_json, print_table, say
 from graphopt.cli.figures import print_figures
-from graphopt.cli.files import check_outputs, read_model, write_results
+from graphopt.cli.files import check_outputs, read_model
 from graphopt.cli.optimize_supernet import optimize_supernet, supernet_options, supernet_settings
 from graphopt.cli.options import (
     batch_option,
@@ -28,7 +28,7 @@ from graphopt.cli.options import (
     seed_option,
     threads_option,
 )
-from graphopt.cli.searching import SearchBar
+from graphopt.cli.searching import SearchBar, conclude, write_found
 from graphopt.cli.values import COUNT, DURATION, FACTOR, MILLISECONDS, SHARE, SIZE
 from graphopt.errors import BudgetError, OutputError
 from graphopt.ir.files import write_atomically
@@ -115,8 +115,7 @@ def optimize(
         found = search(model, seconds=seconds, best_effort=True, watch=bar.show, **settings)
     if require_change and not found.changed:
         raise BudgetError("no pass changed the model (--require-change); nothing was written")
-    writes = best_effort or not found.missed
-    made = write_results(found.graph if writes else None, output, found.report, report)
+    made = write_found(found, output, report, best_effort)
     if plot is not None:
         _draw(found, plot)
     again = _again(found, model, output, settings)
@@ -124,10 +123,7 @@ def optimize(
         print_json(_record(made, found, again))
     else:
         _print(made, found, again)
-    notes(found.notes)
-    if found.missed:
-        written = f"{output} holds the best model all the same" if writes else "no model was written; --best-effort writes the best one"
-        raise BudgetError(f"the budget is missed: {found.missed} ({written})")
+    conclude(found, "model", output, best_effort)
 
 
 def _again(found: Optimized, model: Path, output: Path, settings: dict[str, Any]) -> str:
@@ -196,7 +192,9 @@ def _print_front(report: Report, found: Optimized) -> None:
     if len(found.trials) < 2 or not front:
         return
     done = sum(record.state == "complete" for record in found.trials)
-    say(f"the best of {done} trials (quality on the validation part; {len(found.trials) - done} others failed):")
+    failed, given_up = (sum(record.state == state for record in found.trials) for state in ("failed", "abandoned"))
+    others = f"{failed} more failed" + (f", {given_up} ran out of time" if given_up else "")
+    say(f"the best of {done} trials (quality on the validation part; {others}):")
     rows = []
     for record in front[-_SHOWN:]:
         timing = found.measured.get(record.pipeline)

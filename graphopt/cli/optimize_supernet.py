@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from graphopt.cli.console import console, notes, print_json, print_table, say
+from graphopt.cli.console import console, print_json, print_table, say
 from graphopt.cli.figures import print_figures
-from graphopt.cli.files import check_outputs, read_model, write_results
+from graphopt.cli.files import check_outputs, read_model
 from graphopt.cli.options import PATH, options
-from graphopt.errors import BudgetError
+from graphopt.cli.searching import conclude, is_written, write_found
 from graphopt.ir.files import write_atomically
 from graphopt.report import Report
 from graphopt.report.words import milliseconds, score, times
@@ -86,18 +86,14 @@ def optimize_supernet(model: Path, output: Path, report: Path | None, best_effor
     chosen = {name: value for name, value in settings.items() if name in _TAKEN | _OWN}
     chosen["strategy"] = _DEFAULT_STRATEGY.get(chosen["strategy"], chosen["strategy"])
     found = search_supernet(model, **chosen, config_path=written_config, best_effort=True, watch=_shown)
-    writes = best_effort or not found.missed
-    if writes:
+    if is_written(found, best_effort):
         write_atomically(written_config, (json.dumps(found.config) + "\n").encode())
-    made = write_results(found.graph if writes else None, output, found.report, report)
+    made = write_found(found, output, report, best_effort)
     if as_json:
         print_json(_record(made, found))
     else:
         _print(made, found, written_config)
-    notes(found.notes)
-    if found.missed:
-        said = f"{output} holds the best subnet all the same" if writes else "no model was written; --best-effort writes the best one"
-        raise BudgetError(f"the budget is missed: {found.missed} ({said})")
+    conclude(found, "subnet", output, best_effort)
 
 
 def config_path(output: Path) -> Path:

@@ -1,16 +1,54 @@
-"""A line on the terminal that says how far a search is."""
+"""What commands that search have in common: a line on the terminal that says how far they are, and how they end."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from graphopt.cli.console import console
+from graphopt.cli.console import console, notes
+from graphopt.cli.files import write_results
+from graphopt.errors import BudgetError
+from graphopt.ir import Graph
+from graphopt.report import Report
 from graphopt.report.words import milliseconds, score
 from graphopt.search import Progress as Moment
 
 _LONGEST = 100  # characters of a pipeline that are shown
+
+
+class Found(Protocol):
+    """What a search found. `missed` says why the budget is not met, and is empty where it is."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def report(self) -> Report: ...
+    @property
+    def missed(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+def is_written(found: Found, best_effort: bool) -> bool:
+    """Whether the model is: where the budget is missed, only for --best-effort."""
+    return best_effort or not found.missed
+
+
+def write_found(found: Found, output: Path, report: Path | None, best_effort: bool) -> Report:
+    """Write the model and the report; the report as it was written. Raises OutputError."""
+    return write_results(found.graph if is_written(found, best_effort) else None, output, found.report, report)
+
+
+def conclude(found: Found, noun: str, output: Path, best_effort: bool) -> None:
+    """Print what is to be noted of the `noun` that was found. Raises BudgetError where the budget is missed."""
+    notes(found.notes)
+    if found.missed:
+        written = f"{output} holds the best {noun} all the same"
+        not_written = "no model was written; --best-effort writes the best one"
+        raise BudgetError(f"the budget is missed: {found.missed} ({written if is_written(found, best_effort) else not_written})")
 
 
 class SearchBar:

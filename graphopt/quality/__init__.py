@@ -1,5 +1,6 @@
 """Running models in ONNX Runtime: input data, metrics, latency."""
 
+from graphopt.quality.deadline import check_time, until
 from graphopt.quality.inputs import Data, load_data, synthetic_inputs
 from graphopt.quality.measure import Latency, measure
 from graphopt.quality.metrics import METRICS, Fidelity, Metric, find_metric, needs_original, predict, top1
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "Source",
     "at_most",
+    "check_time",
     "default_threads",
     "find_metric",
     "fitted",
@@ -37,4 +39,5 @@ __all__ = [
     "split",
     "synthetic_inputs",
     "top1",
+    "until",
 ]

@@ -17,6 +17,7 @@ from graphopt.ir import Graph, save
 from graphopt.ir.emit import emit_model
 from graphopt.ir.verify import one_line
 from graphopt.quality.arrays import AnyArray
+from graphopt.quality.deadline import check_time
 from graphopt.quality.threads import default_threads
 
 Model = Graph | onnx.ModelProto | str | os.PathLike[str]
@@ -68,8 +69,9 @@ def _open(model: bytes | str, options: ort.SessionOptions) -> ort.InferenceSessi
 def run(session: ort.InferenceSession, feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     """The outputs by name. Elements of a sequence or map come one by one, as `name[0]` or `name[key]`; an absent optional not at all.
 
-    Raises RuntimeRefusedError where ONNX Runtime fails on these inputs.
+    Raises RuntimeRefusedError where ONNX Runtime fails on these inputs, OutOfTimeError where the time is over.
     """
+    check_time()
     names = [output.name for output in session.get_outputs()]
     try:
         results = session.run(names, dict(feeds))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 420, 70, 20, 40, 50
 _TICKS = 5
+_LETTER, _BETWEEN = 6, 26  # pixels: of a letter, about, and for a mark and what is left free
+_TRIED, _FRONT, _START, _CHOSEN = (3, "#bbbbbb"), (4, "#1f77b4"), (6, "#555555"), (6, "#d62728")  # radius and color of a mark
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Spot:
 def scatter(
     title: str, x: str, y: str, spots: Sequence[Spot], front: Sequence[Spot], chosen: Spot | None = None, start: Spot | None = None
 ) -> str:
-    """An SVG document: `spots` grey, those of the `front` joined by a line, the `chosen` one and the `start` marked. `x` and `y` name the axes."""
+    """An SVG document: `spots` grey, those of the `front` joined by a line, the `chosen` one and the `start` marked, with a legend of those that are
+    there. `x` and `y` name the axes.
+    """
     everything = [*spots, *front, *(spot for spot in (chosen, start) if spot is not None)]
     horizontal, vertical = _Axis.around([spot.x for spot in everything]), _Axis.around([spot.y for spot in everything])
 
@@ -47,14 +51,26 @@ def scatter(
         parts.append(f'<text x="{_LEFT - 6}" y="{down + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
     parts.append(f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 12}" text-anchor="middle">{escape(x)}</text>')
     parts.append(f'<text x="12" y="{_TOP - 8}">{escape(y)}</text>')
-    parts += [circle(spot, 3, "#bbbbbb") for spot in spots]
+    parts += [circle(spot, *_TRIED) for spot in spots]
     line = " ".join(f"{across:.1f},{down:.1f}" for across, down in map(at, front))
-    parts.append(f'<polyline points="{line}" fill="none" stroke="#1f77b4" stroke-width="1.5"/>')
-    parts += [circle(spot, 4, "#1f77b4") for spot in front]
-    parts += [circle(spot, 6, color) for spot, color in ((start, "#555555"), (chosen, "#d62728")) if spot is not None]
+    parts.append(f'<polyline points="{line}" fill="none" stroke="{_FRONT[1]}" stroke-width="1.5"/>')
+    parts += [circle(spot, *_FRONT) for spot in front]
+    parts += [circle(spot, *mark) for spot, mark in ((start, _START), (chosen, _CHOSEN)) if spot is not None]
+    entries = {"tried": (spots, _TRIED), "the front": (front, _FRONT), "the original": (start, _START), "chosen": (chosen, _CHOSEN)}
+    parts.append(_legend({text: mark for text, (shown, mark) in entries.items() if shown}))
     size = f'width="{_WIDTH}" height="{_HEIGHT}"'
     style = "text{font:12px sans-serif}.t{font-weight:bold}"
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style><rect {size} fill="white"/>{"".join(parts)}</svg>\n'
+
+
+def _legend(entries: Mapping[str, tuple[int, str]]) -> str:
+    """A line above the picture that ends near its right edge: a mark and what it stands for, each."""
+    parts, across = [], _WIDTH - _RIGHT - sum(_LETTER * len(text) + _BETWEEN for text in entries)
+    for text, (radius, color) in entries.items():
+        parts.append(f'<g class="legend"><circle cx="{across}" cy="18" r="{radius}" fill="{color}"/></g>')
+        parts.append(f'<text x="{across + 10}" y="22">{text}</text>')
+        across += _LETTER * len(text) + _BETWEEN
+    return "".join(parts)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from graphopt.search.goals import Goal, step_text
 from graphopt.search.setup import Setup
 
 _ROUNDS = 5
-_NEAR = 0.93  # of the budget; a model that takes as much of it is aimed at well enough
+NEAR = 0.93  # of the budget; a model that takes as much of it is aimed at well enough
 _SAME = 0.02  # a correction that changes by less is known well enough
 _MARGIN = 0.97  # of a goal that was corrected, for noise
 _APART = 0.1  # logarithm of the ratio of two predictions, from which what is measured of them tells more than noise
@@ -57,7 +57,7 @@ class Aiming:
             if usage <= 1:
                 kept = goal if alone is not None else self._reached(candidate, goal)
             corrected = self.corrected(needed, candidate, timing)
-            if _NEAR <= usage <= 1 or all(abs(corrected[resource] / goal[resource] - 1) <= _SAME for resource in goal):
+            if NEAR <= usage <= 1 or all(abs(corrected[resource] / goal[resource] - 1) <= _SAME for resource in goal):
                 break
             goal = corrected
         return Aimed(goal if kept is None else kept)

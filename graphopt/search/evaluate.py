@@ -11,6 +11,7 @@ from typing import Any
 from graphopt.cost import Prediction, peak_memory
 from graphopt.ir import Graph
 from graphopt.pipeline import Context, Pipeline, Registry, parse_pipeline
+from graphopt.quality import check_time
 from graphopt.report import Run, recorded
 from graphopt.search.study.loop import Evaluation
 from graphopt.search.study.records import Proposal, Record
@@ -26,7 +27,7 @@ class Runner:
         self._runs: OrderedDict[str, Run] = OrderedDict()
 
     def run(self, text: str) -> Run:
-        """What the pipeline makes. Raises what its passes raise."""
+        """What the pipeline makes. Raises what its passes raise, and OutOfTimeError where the time is over."""
         passes = parse_pipeline(text, self._registry).passes
         run, begun = self._start, 0
         for count in range(len(passes), 0, -1):
@@ -35,6 +36,7 @@ class Runner:
                 run, begun = known, count
                 break
         for count in range(begun, len(passes)):
+            check_time()
             context = replace(self._context, history=run.results)
             run = run.then(recorded(run.graph, run.after, Pipeline((passes[count],)), context))
             self._remember(str(Pipeline(passes[: count + 1])), run)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from graphopt.search.aim import Aiming
+from graphopt.search.aim import NEAR, Aiming
 from graphopt.search.bench import FINAL, SURE, Timing
 from graphopt.search.budget import FIGURES
 from graphopt.search.candidate import Candidate, Scale
@@ -17,9 +18,10 @@ from graphopt.search.study import Proposal, Record
 
 _COMPARED = 3  # finalists of the best quality, or within the loss allowed of the least predicted time
 _ROUNDS = 5  # of correcting goals
+_LESS = 0.99  # of its goal, at most, for one that takes too long
 _WORTH = 0.02  # a smaller gain of speed is not worth a loss of quality; it may be due to where the weights lie in memory
 
-Make = Callable[[Sequence[Proposal]], Sequence[Record]]
+Make = Callable[[Sequence[Proposal], float], Sequence[Record]]
 
 
 @dataclass(frozen=True)
@@ -30,32 +32,37 @@ class Finalist:
 
 
 class Finals:
-    """`make` makes further trials, and gives back all that there are; `aiming` says how goals are corrected."""
+    """`make` makes further trials, until a time, and gives back all that there are; `aiming` says how goals are corrected. Once `ends` has passed,
+    by `time.monotonic()`, a finalist is only made again where there is no other.
+    """
 
-    def __init__(self, setup: Setup, scale: Scale, aiming: Aiming, make: Make) -> None:
-        self._setup, self._scale, self._aiming, self._make = setup, scale, aiming, make
+    def __init__(self, setup: Setup, scale: Scale, aiming: Aiming, make: Make, ends: float = math.inf) -> None:
+        self._setup, self._scale, self._aiming, self._make, self._ends = setup, scale, aiming, make, ends
         self.timings: dict[str, Timing] = {}
 
     def best_within(self, space: Space, objective: Objective, needed: Goal, records: Sequence[Record]) -> Finalist | None:
         """The trial of the best quality that keeps the budget on the bench.
 
         What is predicted too low for one kind of pipeline may be right for another, so each finalist that is too slow, and better than the
-        best that is not, is made again with a goal of its own, which its measurement suggests. None where none ever keeps the budget.
+        best that is not, is made again with a goal of its own, which its measurement suggests; so is the best where it leaves much of the
+        budget. None where none ever keeps the budget.
         """
         waiting = [(self.candidate(record, space), space) for record in objective.best(records)[:_COMPARED]]
         best: Finalist | None = None
         for _ in range(_ROUNDS):
             if not waiting:
                 break
-            found = self._timed([candidate for candidate, _ in waiting])
-            best = self._better(best, [each for each in found if each.usage <= 1])
-            over = [(each.candidate, where) for each, (_, where) in zip(found, waiting, strict=True) if each.usage > 1]
-            waiting = [
-                made
-                for candidate, where in over
-                if (best is None or candidate.quality > best.candidate.quality)
-                and (made := self._again(candidate, where, needed)) is not None
-            ]
+            found = list(zip(self._timed([candidate for candidate, _ in waiting]), (where for _, where in waiting), strict=True))
+            before, best = best, self._better(best, [each for each, _ in found if each.usage <= 1])
+            again = [(each.candidate, where, _LESS) for each, where in found if each.usage > 1]
+            again = [each for each in again if best is None or each[0].quality > best.candidate.quality]
+            if best is not None and best is not before and best.usage < NEAR and best.candidate.quality < self._setup.quality:
+                again += [(best.candidate, where, math.inf) for each, where in found if each.candidate is best.candidate]
+            waiting = []
+            for candidate, where, most in again:
+                ends = self._ends if waiting or best is not None else math.inf
+                made = self._again(candidate, where, needed, most, ends)
+                waiting += [] if made is None else [made]
         return best
 
     def _better(self, best: Finalist | None, kept: Sequence[Finalist]) -> Finalist | None:
@@ -68,16 +75,18 @@ class Finals:
                 return final
         return best
 
-    def _again(self, candidate: Candidate, space: Space, needed: Goal) -> tuple[Candidate, Space] | None:
-        """The same pipeline with a goal that suits it; None where that cannot be made."""
+    def _again(self, candidate: Candidate, space: Space, needed: Goal, most: float, ends: float) -> tuple[Candidate, Space] | None:
+        """The same pipeline with a goal that suits it, at most so many times what it was; None where that cannot be made, or not in time."""
         if candidate.point is None:
             return None
         corrected = self._aiming.corrected(needed, candidate, self.timings[candidate.text])
-        goal = {resource: min(corrected[resource], share * 0.99) for resource, share in space.goals[0].items()}
-        tightened = replace(space, goals=(goal,))
-        proposal = tightened.proposal(candidate.point)
-        made = next((record for record in self._make([proposal]) if record.pipeline == proposal.pipeline), None)
-        return (self.candidate(made, tightened), tightened) if made is not None and made.state == "complete" else None
+        goal = {resource: min(corrected[resource], share * most) for resource, share in space.goals[0].items()}
+        suited = replace(space, goals=(goal,))
+        proposal = suited.proposal(candidate.point)
+        if proposal.pipeline == candidate.text:
+            return None
+        made = next((record for record in self._make([proposal], ends) if record.pipeline == proposal.pipeline), None)
+        return (self.candidate(made, suited), suited) if made is not None and made.state == "complete" else None
 
     def fastest_within_drop(self, space: Space, objective: Objective, base: Candidate, records: Sequence[Record]) -> Finalist:
         """The fastest of those whose loss is allowed, the base among them; of those that are as fast, the one of the best quality."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from graphopt.allocation import SOLVERS
@@ -35,6 +37,7 @@ from graphopt.search.trials import Limits, make, search, temporary
 from graphopt.search.words import lossy_start, obstacles, too_bad, too_large
 
 SECONDS = 60.0  # of a search, where nothing else is asked for
+_OVERTIME = 1.2  # of the time of a search, in which finalists that miss the budget are made again
 _NOISY = 0.05  # relative uncertainty of a speedup
 _STEP, _STEPS = 0.93, 32  # where the search finds out how much can be saved: each goal as a share of the one before; down to a tenth
 _FRONT = (1.0, 1.15, 1.35, 1.6, 2.0)  # the goals of a search for a front within a budget, as powers of the budget's share
@@ -158,12 +161,13 @@ class _Job:
         self.setup, self.budget, self.place, self.strategy, self.limits, self.watch = (
             setup, setup.request.budget, place, strategy, limits, watch,
         )  # fmt: skip
+        self.began = time.monotonic()
         self.settings = settings
         self.passes = compressing_passes(setup.registry)
         self.scale = Scale(setup.bench, self.budget, setup.figures)
         self.aiming = Aiming(setup, self.scale, self.passes, settings)
         self.records: tuple[Record, ...] = ()
-        self.finals = Finals(setup, self.scale, self.aiming, lambda proposals: ())
+        self.finals = Finals(setup, self.scale, self.aiming, lambda proposals, ends: ())
 
     def answer(self) -> Optimized:
         text = self.setup.request.first
@@ -196,9 +200,10 @@ class _Job:
         if self.strategy == "nsga2":
             searched = replace(space, goals=tuple({resource: share**power for resource, share in goal.items()} for power in _FRONT))
         with self._study(searched, objective, goal) as study:
-            self.records = search(self.setup, study, searched, objective, self.strategy, self.limits, self.watch)
+            self.records = search(self.setup, study, searched, objective, self.strategy, self._left, self.watch)
             self.watch(Progress("measuring the best" if self.setup.request.is_measured else "choosing the best"))
-            self.finals = Finals(self.setup, self.scale, self.aiming, lambda proposals: make(self.setup, study, proposals))
+            made = partial(make, self.setup, study)
+            self.finals = Finals(self.setup, self.scale, self.aiming, made, self._ends)
             final_or_none = self.finals.best_within(space, objective, needed, self.records)
             self.records = study.trials()
         if final_or_none is None:
@@ -233,11 +238,22 @@ class _Job:
         space = self._space(tuple({resource: _STEP**step} for step in range(1, _STEPS + 1)))
         objective = Objective(self.setup.quality, {}, self.budget.max_drop, self.setup.cost, self.setup.figures[self.setup.cost])
         with self._study(space, objective) as study:
-            self.records = search(self.setup, study, space, objective, self.strategy, self.limits, self.watch)
+            self.records = search(self.setup, study, space, objective, self.strategy, self._left, self.watch)
             self.watch(Progress("measuring the best" if self.setup.request.is_measured else "choosing the best"))
             return self.finals.fastest_within_drop(space, objective, base, self.records), ""
 
     # ---- what both need
+
+    @property
+    def _left(self) -> Limits:
+        """What looking for the aim has left of the time, and half of it at least."""
+        seconds = self.limits.seconds
+        return replace(self.limits, seconds=max(seconds - (time.monotonic() - self.began), seconds / 2))
+
+    @property
+    def _ends(self) -> float:
+        """When the last trial is to have been made, by `time.monotonic()`."""
+        return self.began + self.limits.seconds * _OVERTIME
 
     def _allows(self, candidate: Candidate) -> bool:
         return self.budget.allows_drop(self.setup.quality - candidate.quality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,10 +60,14 @@ def search(
     return history(study.trials())
 
 
-def make(setup: Setup, study: Study, proposals: Sequence[Proposal]) -> tuple[Record, ...]:
-    """Make these trials, where they were not made yet; all that the study then holds. What others make besides is not waited for."""
+def make(setup: Setup, study: Study, proposals: Sequence[Proposal], ends: float = math.inf) -> tuple[Record, ...]:
+    """Make these trials, where they were not made yet, until `time.monotonic()` is `ends`; all that the study then holds.
+
+    What others make besides is not waited for.
+    """
     listed = Listed(tuple(proposals))
-    run_study(study, listed, setup.evaluator(study.trials), seed=setup.request.seed, should_stop=listed.is_done)
+    seconds = max(ends - time.monotonic(), 0.0)
+    run_study(study, listed, setup.evaluator(study.trials), seconds=seconds, seed=setup.request.seed, should_stop=listed.is_done)
     return history(study.trials())
 
 

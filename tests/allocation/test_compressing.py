@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -12,9 +14,10 @@ import pytest
 from graphopt.allocation import CompressingPass, GraphCosts, Site, figure
 from graphopt.allocation.offer import worthwhile
 from graphopt.channels import analyse, cut
-from graphopt.cost import count
+from graphopt.cost import count, peak_memory
 from graphopt.errors import BudgetError, PassParameterError
 from graphopt.ir import Graph
+from graphopt.passes.prune_channels import PruneChannels
 from graphopt.pipeline import Context, Instrument, PassResult, Registry, parse_pipeline
 from tests.allocation.problems import Sums
 from tests.channels.build import Build
@@ -72,6 +75,41 @@ def test_the_goal_is_met_by_the_graph_that_is_made(goal: str, solver: str) -> No
     result = Halve(to=goal, solver=solver).apply(graph, context)
     assert result.changed
     assert figure(graph, resource, context.predictor) <= float(goal.partition("x")[0]) * before
+
+
+@pytest.mark.parametrize("make", [Halve, partial(PruneChannels, align=8)], ids=["halve", "prune-channels"])
+@pytest.mark.parametrize("solver", ["knapsack", "greedy", "uniform"])
+def test_a_peak_that_is_reached_several_times_is_lowered(make: Callable[..., CompressingPass], solver: str) -> None:
+    """No site lowers it alone: by 1 x 1 convolutions of one width, it is reached at each of them."""
+    graph = chain((64, 64, 64, 64))
+    before = peak_memory(graph).peak
+    sites = make().sites(graph, Context())
+    assert all(peak_memory(make().rebuilt(graph, Context(), {site.name: site.values[-1]})).peak == before for site in sites)
+    make(to="0.8x-peak", solver=solver).apply(graph, Context())
+    assert peak_memory(graph).peak <= 0.8 * before
+
+
+def test_a_peak_is_lowered_at_the_least_harm() -> None:
+    """Beside all plans."""
+    graph = chain((64, 64, 64, 64))
+    limit = 0.7 * peak_memory(graph).peak
+    sites = Halve().sites(graph, Context())
+    harms = [
+        sum(site.harms[place] for site, place in zip(sites, plan, strict=True))
+        for plan in product(range(3), repeat=len(sites))
+        if peak_memory(Halve().rebuilt(graph, Context(), {s.name: s.values[p] for s, p in zip(sites, plan, strict=True) if p})).peak
+        <= limit
+    ]
+    assert Halve(to="0.7x-peak").apply(graph, Context()).summary["harm"] == pytest.approx(min(harms), rel=1e-5)
+
+
+def test_a_peak_out_of_reach_says_what_can_be_reached() -> None:
+    graph = chain((64, 64, 64))
+    least = peak_memory(chain((16, 16, 16))).peak
+    with pytest.raises(
+        BudgetError, match=rf"cannot be met: the least that can be reached is {least / 1e3:.4g} k bytes of activations where 1 k"
+    ):
+        Halve(to="1kB-peak").apply(graph, Context())
 
 
 def test_shares_are_of_the_original() -> None:

@@ -35,6 +35,19 @@ def test_equal_to_the_figures_of_the_graph_that_is_cut(make: Callable[[], ir.Gra
             assert costs.of(resource, plan) == pytest.approx(figure(twin, resource, predictor()), rel=close), resource
 
 
+@pytest.mark.parametrize("make", [residual, inverted, joined, mixed])
+def test_the_peak_is_the_most_of_the_moments(make: Callable[[], ir.Graph]) -> None:
+    graph = make()
+    sites = sites_of(graph)
+    costs = WidthCosts(graph, sites, predictor())
+    rng = np.random.default_rng(1)
+    plans = [tuple(int(rng.integers(len(site.values))) for site in sites) for _ in range(4)]
+    for plan in plans:
+        moment = costs.held(plan)
+        assert costs.of(moment, plan) == costs.of("peak-memory", plan)
+        assert all(costs.of(moment, other) <= costs.of("peak-memory", other) for other in plans)
+
+
 def test_along_a_site_the_others_stay() -> None:
     graph = residual()
     sites = sites_of(graph)

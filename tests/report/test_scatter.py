@@ -21,6 +21,18 @@ def test_every_point_lies_in_the_picture_where_it_should() -> None:
     assert title.text == "a & <b>"
 
 
+def test_the_legend_says_what_is_there_in_the_same_colors() -> None:
+    spots = [Spot(1, 0.5), Spot(2, 0.7), Spot(3, 0.9)]
+    root = ElementTree.fromstring(scatter("title", "ms", "top1", spots, spots[:2], chosen=spots[2], start=Spot(9, 1.0)))
+    assert {"tried", "the front", "the original", "chosen"} <= {text.text for text in root.findall(f"{SVG}text")}
+    drawn = {circle.attrib["fill"] for circle in root.findall(f"{SVG}circle")}
+    explained = [circle.attrib["fill"] for circle in root.findall(f"{SVG}g/{SVG}circle")]
+    assert set(explained) == drawn
+    assert len(explained) == len(drawn) == 4
+    bare = ElementTree.fromstring(scatter("", "", "", spots, []))
+    assert [text.text for text in bare.findall(f"{SVG}text") if text.text in ("tried", "the front", "the original", "chosen")] == ["tried"]
+
+
 def test_points_that_are_all_the_same() -> None:
     ElementTree.fromstring(scatter("", "", "", [Spot(0, 0)], []))
     ElementTree.fromstring(scatter("", "", "", [], []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_finalists_that_are_too_slow_are_made_again(setup: Setup) -> None:
     space, objective = with_goal(Space(("prune-channels",), (GOAL,), first="simplify,fuse-bn"), Objective(1.0), GOAL, setup.figures)
     with Study.open(None, setup.identity("0")) as study:
         records = make(setup, study, [space.proposal(Point(("prune-channels",)))])
-        finals = Finals(setup, scale, Aiming(setup, scale, space.passes), lambda proposals: make(setup, study, proposals))
+        finals = Finals(setup, scale, Aiming(setup, scale, space.passes), partial(make, setup, study))
         found = finals.best_within(space, objective, GOAL, records)
         assert found is not None
         assert found.usage <= 1

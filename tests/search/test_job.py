@@ -16,6 +16,7 @@ from graphopt.errors import BudgetError, DataError, InvalidModelError, RuntimeRe
 from graphopt.quality import load_data
 from graphopt.report import file_record, schema
 from graphopt.search import Budget, Progress
+from graphopt.search.aim import Aimed
 from graphopt.search.parts import parts_of
 from graphopt.search.request import Request
 from graphopt.search.setup import prepare
@@ -219,6 +220,29 @@ def test_the_loss_that_is_allowed_bounds_the_size(model: Path) -> None:
     missed = graphopt.optimize(model, max_drop=0.1, macs=0.3 * found.report.before.macs, best_effort=True)
     assert "the best model that takes at most" in missed.missed
     assert "where 0.1 is allowed" in missed.missed
+
+
+@pytest.mark.usefixtures("computed")
+@pytest.mark.parametrize("aim", [0.3, 0.9])
+def test_a_finalist_whose_aim_was_wrong_is_made_again(model: Path, aim: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too small, it leaves quality behind, which here is the share of the MACs that is left; too large, it misses the budget."""
+    monkeypatch.setattr("graphopt.search.aim.Aiming.aimed", lambda self, needed: Aimed({"latency": aim}))
+    found = graphopt.optimize(model, speedup=1.5)
+    assert found.missed == ""
+    assert 1.5 <= found.timing.speedup < 2  # the widths on offer are few
+    assert len(found.trials) > 2
+
+
+@pytest.mark.usefixtures("computed")
+def test_without_time_left_what_misses_the_budget_is_made_again_and_what_keeps_it_is_not(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphopt.search.job._OVERTIME", 0.0)
+    for aim, least, most in ((0.3, 2.0, 10.0), (0.9, 1.5, 2.0)):
+        monkeypatch.setattr("graphopt.search.aim.Aiming.aimed", lambda self, needed, aim=aim: Aimed({"latency": aim}))
+        found = graphopt.optimize(model, speedup=1.5)
+        assert found.missed == ""
+        assert least <= found.timing.speedup < most
 
 
 def test_a_loss_before_any_pruning(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from graphopt.errors import GraphoptError
+from graphopt.errors import GraphoptError, OutOfTimeError
+from graphopt.quality import until
 from graphopt.search.study.records import Proposal, Record, Strategy, history
 from graphopt.search.study.study import Claim, Study
 
@@ -47,6 +48,9 @@ def run_study(
     on. Any other exception, Ctrl-C among them, abandons the trial and is passed on; the study stays usable. `watch` is called with each
     trial of this worker when it begins and when it has ended; `should_stop` with the trials so far, before the next is begun.
 
+    A trial that is not done when the seconds are over is abandoned, so that a search with more time makes it; unless the study holds no complete
+    one yet, because a search that finds nothing is worth nothing.
+
     Several workers may run at once: where all trials are begun or nothing new is proposed, a worker waits for those of the others, because
     they may lead to more or die. One worker alone makes the same trials, however often it is killed and run again.
 
@@ -69,7 +73,8 @@ def run_study(
             else:
                 claim = study.claim(proposal, at_most=trials)  # None where another worker was quicker
                 if claim is not None:
-                    _make(claim, evaluate, watch)
+                    is_first = not any(trial.state == "complete" for trial in past)
+                    _make(claim, evaluate, watch, math.inf if is_first else deadline)
             pause = _POLL_SECONDS[0]
         elif any(trial.state == "running" for trial in past):
             time.sleep(pause)
@@ -89,12 +94,15 @@ def _untried(strategy: Strategy, past: tuple[Record, ...], seed: int) -> Proposa
     return None
 
 
-def _make(claim: Claim, evaluate: Evaluate, watch: Watch | None) -> None:
+def _make(claim: Claim, evaluate: Evaluate, watch: Watch | None, deadline: float) -> None:
     if watch is not None:
         watch(claim.record)
     began = time.perf_counter()
     try:
-        found = evaluate(claim.proposal)
+        with until(deadline):
+            found = evaluate(claim.proposal)
+    except OutOfTimeError:
+        claim.abandon("ran out of time")
     except GraphoptError as error:
         claim.fail(str(error), time.perf_counter() - began)
     except MemoryError:

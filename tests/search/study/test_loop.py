@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from graphopt.errors import DataError, StudyError
+from graphopt.quality import check_time
 from graphopt.search.study import Evaluation, Place, Proposal, Record, Study, run_study
 
 from . import toy
@@ -54,6 +56,33 @@ def test_what_fails_is_recorded_and_the_search_goes_on(study: Study) -> None:
         ("complete", ""),
     ]
     assert seen == [(f"p{number}", state) for number in range(4) for state in ("running", "complete" if number == 3 else "failed")]
+
+
+def test_what_is_not_done_in_time_is_given_up_and_made_by_a_search_with_more(study: Study) -> None:
+    def slow(proposal: Proposal) -> Evaluation:
+        while proposal.pipeline == "p1":
+            check_time()
+        return _good(proposal)
+
+    assert run_study(study, Line(3), slow, seconds=0.2, seed=0) == "seconds"
+    assert [(trial.pipeline, trial.state, trial.reason) for trial in study.trials()] == [
+        ("p0", "complete", ""),
+        ("p1", "abandoned", "ran out of time"),
+    ]
+    assert run_study(study, Line(3), _good, seed=0) == "exhausted"
+    assert [trial.pipeline for trial in study.trials() if trial.state == "complete"] == ["p0", "p1", "p2"]
+
+
+def test_the_first_trial_is_made_to_its_end(study: Study) -> None:
+    ends = time.monotonic() + 0.3
+
+    def slow(proposal: Proposal) -> Evaluation:
+        while time.monotonic() < ends:
+            check_time()
+        return _good(proposal)
+
+    assert run_study(study, Line(3), slow, seconds=0.05, seed=0) == "seconds"
+    assert [trial.state for trial in study.trials()] == ["complete"]
 
 
 @pytest.mark.parametrize(("error", "reason"), [(KeyboardInterrupt(), "interrupted"), (KeyError("x"), "KeyError: 'x'")])
