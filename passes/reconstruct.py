@@ -19,7 +19,8 @@ from graphopt.repair import (
     Walk,
     as_read,
     calibration,
-    output_errors,
+    errors_of_runs,
+    outputs,
     repaired_before,
     restate,
     set_constant,
@@ -72,13 +73,13 @@ class Reconstruct(Pass):
                         layers += self._repair(family, match, later, walks, context, selection, node)
                 elif self.statistics and node in dirty and node.op_type == "BatchNormalization":
                     norms += self._restate(node, match, walks, context)
+            summary: dict[str, int | float | str] = {"layers": layers, "statistics": norms}
+            if not layers and not norms:
+                return PassResult(False, summary, skipped=tuple(selection.skipped))
+            before, after = _errors(graph, data, walks)
         finally:
             for walk in walks:
                 walk.close()
-        summary: dict[str, int | float | str] = {"layers": layers, "statistics": norms}
-        if not layers and not norms:
-            return PassResult(False, summary, skipped=tuple(selection.skipped))
-        before, after = output_errors(original, [graph, repaired], _some(data))
         summary |= {"output_error_before": round(before, 6), "output_error": round(min(before, after), 6)}
         if after >= before:
             return PassResult(False, summary | {"layers": 0, "statistics": 0, "taken_back": layers}, skipped=tuple(selection.skipped))
@@ -133,6 +134,8 @@ class Reconstruct(Pass):
             if layer.bias(family.graph) is not None and len(family.layers) == 1:
                 shift_bias(family.graph, layer, change.bias)
         set_constant(family.graph, uses, first.stored(first.matrix + change.matrix), family.weight.name)
+        if len(family.layers) > 1:
+            walks[0].forget()  # it has passed all but the last of them
         return len(family.layers)
 
     def _restate(self, node: Node, match: Match, walks: tuple[Walk, Walk], context: Context) -> int:
@@ -143,5 +146,11 @@ class Reconstruct(Pass):
         return 1
 
 
-def _some(data: Data) -> Data:
-    return data.first(_CHECKED)
+def _errors(graph: Graph, data: Data, walks: tuple[Walk, Walk]) -> list[float]:
+    """How far the outputs of the graph, and of the repaired one that is walked through, are from the original's.
+
+    The walks have come to the end already: only what is left of these models is run. The graph is run on the first samples alone.
+    """
+    repaired, original = walks
+    runs = zip(outputs(graph, data.first(_CHECKED)), original.outputs(), repaired.outputs(), strict=False)
+    return errors_of_runs((wanted, before, after) for before, wanted, after in runs) or [0.0, 0.0]

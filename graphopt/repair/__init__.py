@@ -9,9 +9,10 @@ from graphopt.repair.layers import ConvLayer, GemmLayer, Layer, MatMulLayer, NoL
 from graphopt.repair.lowrank import cost, improved
 from graphopt.repair.match import Goal, Match, NoMatch
 from graphopt.repair.moments import Moments, input_moments
+from graphopt.repair.outputs import errors_of_runs, output_errors, outputs
 from graphopt.repair.readers import as_read, repaired_before
 from graphopt.repair.records import Kept
-from graphopt.repair.solve import output_error, output_errors, restate, solution
+from graphopt.repair.solve import restate, solution
 from graphopt.repair.stream import Stream, calibration
 
 __all__ = [
@@ -41,12 +42,13 @@ __all__ = [
     "decouple",
     "decoupled_macs",
     "divide",
+    "errors_of_runs",
     "forms",
     "improved",
     "input_moments",
     "layer_of",
-    "output_error",
     "output_errors",
+    "outputs",
     "repaired_before",
     "restate",
     "set_constant",

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 import networkx as nx
+from onnx import TensorProto
 
 from graphopt.ir import Graph, Node, Value
 from graphopt.quality import Data
+from graphopt.quality.arrays import AnyArray
 from graphopt.repair.stream import Stream, Values
 
 _LARGEST_STORE = 4 * 2**30  # bytes of the values at a place, over all samples, that are written to a temporary file
+_FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 _FAR = 4  # places looked at after which a store is renewed even where it grows
 
 
@@ -39,6 +42,20 @@ class Walk:
         self._seek(self._place[at])
         yield from self._stream.values(targets)
 
+    def outputs(self) -> Iterator[dict[str, AnyArray]]:
+        """The floating-point outputs of the graph that its nodes write, run by run and by name, from the last store on where that will do."""
+        written = [value for value in self._stream.graph.outputs if value.producer is not None and _is_float(value)]
+        if not written:
+            return
+        self._seek(min(self._place[value.producer] for value in written if value.producer is not None))
+        for found in self._stream.values(written):
+            yield {value.name: array for value, array in found.items()}
+
+    def forget(self) -> None:
+        """Go back to the inputs: nodes that were passed already have been edited."""
+        self._stream.close()
+        self._start = 0
+
     def close(self) -> None:
         self._stream.close()
 
@@ -46,8 +63,7 @@ class Walk:
         """Store what crosses the narrowest place since the last store and up to `place`, where that is worth while."""
         self._since += 1
         if place < self._start:
-            self._stream.close()
-            self._start = 0
+            self.forget()
         ahead = range(self._start + 1, place + 1)
         if not ahead:
             return
@@ -72,6 +88,10 @@ def _crossing(graph: Graph) -> Iterator[list[Value]]:
         alive = {value: None for value in alive if last[value] >= place}
         yield list(alive)
         alive |= dict.fromkeys(value for value in node.outputs if value is not None and value in reached and value in last)
+
+
+def _is_float(output: Value) -> bool:
+    return output.type is not None and output.type.tensor_type.elem_type in _FLOATS
 
 
 def _bytes_per_sample(graph: Graph, value: Value) -> int:

@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 # moments are sums of products of `ins` numbers, and windows that overlap are alike.
 ROWS_PER_INPUT = 64
 FEWEST_ROWS = 4096
+_MANY_ROWS, _MANY_NUMBERS = 2**16, 2**24  # what small layers get: they cost little, and are solved better for it
 
 _MOMENT_BYTES = 2**28  # of layers whose moments are summed up in one go over the data
 _EXACT_INPUTS = 512  # with up to so many inputs, products are computed in double precision
@@ -72,7 +73,8 @@ def picks(layer: Layer, x: Array, runs: int, rng: np.random.Generator) -> Iterat
     """The numbers of those rows, in pieces of moderate size."""
     groups, _, ins = layer.sizes
     count = layer.count(x)
-    most = -(-max(ROWS_PER_INPUT * ins, FEWEST_ROWS) // max(runs, 1))
+    rows = max(ROWS_PER_INPUT * ins, FEWEST_ROWS, min(_MANY_ROWS, _MANY_NUMBERS // (groups * ins)))
+    most = -(-rows // max(runs, 1))
     chosen = np.arange(count) if count <= most else np.sort(rng.choice(count, most, replace=False))
     step = max(_ROWS_AT_ONCE // (groups * ins), 1)
     for start in range(0, len(chosen), step):

@@ -43,7 +43,10 @@ class Sums:
         self.r += r.sum(axis=1, dtype=np.float64)
         self.rr += float(np.square(r, dtype=np.float64).sum())
         if not self._again:
-            self.xx += x.swapaxes(1, 2) @ x
+            if len(x) == 1:
+                self.xx[0] += x[0].T @ x[0]  # of which numpy computes one half alone
+            else:
+                self.xx += x.swapaxes(1, 2) @ x
             self.x += x.sum(axis=1, dtype=np.float64)
             self.count += rows.shape[0]
 

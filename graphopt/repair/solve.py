@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from graphopt.ir import Graph, Node, save
-from graphopt.quality import Data, run, session
+from graphopt.ir import Graph, Node
 from graphopt.repair.frontier import Walk
 from graphopt.repair.layers import Layer, set_constant
-from graphopt.repair.mapped import runs
 from graphopt.repair.match import Goal
 from graphopt.repair.moments import picks
 from graphopt.repair.normal import HELD_OUT, Change, Sums, solve
@@ -26,6 +22,7 @@ Array = npt.NDArray[Any]
 Walks = tuple[Walk, Walk]  # over the compressed model and over the original
 
 _TURNS = 4  # solutions that are tried for a rectified goal; the first takes negative numbers as they were
+_AT_ONCE = 2**21  # numbers in the rows that are summed up at a time
 _LEAST_VARIANCE = 1e-12
 _LARGEST_FACTOR = 1e3  # by which a variance may change
 
@@ -60,7 +57,7 @@ def _solved(rows: Iterable[_Rows], first: Layer, intercept: bool, turns: int) ->
         for some in rows:
             total = some.outputs + some.beside
             if change is not None:
-                total = total + np.einsum("ngi,goi->ngo", some.inputs, change.matrix, optimize=True) + change.bias
+                total = total + some.times(change.matrix) + change.bias
             error += some.error(total)
             missing = (some.aim(total) if turn else some.wanted) - some.beside - some.outputs
             fit.add(some.inputs[~some.aside], missing[~some.aside])
@@ -87,6 +84,14 @@ class _Rows:
     aside: npt.NDArray[np.bool_]  # which are held out
     rectified: bool
 
+    @property
+    def size(self) -> int:
+        return self.inputs.size + self.outputs.size + self.beside.size + self.wanted.size
+
+    def times(self, matrix: Array) -> Array:
+        """The inputs multiplied with a matrix [groups, outs, ins], in their own precision."""
+        return np.asarray(np.einsum("ngi,goi->ngo", self.inputs, matrix.astype(np.result_type(self.inputs, np.float32)), optimize=True))
+
     def aim(self, total: Array) -> Array:
         """What is wanted where the sum is `total`, and what it is below zero may be anything."""
         return np.where(self.wanted > 0, self.wanted, np.minimum(total, 0)) if self.rectified else self.wanted
@@ -104,21 +109,43 @@ def _rows(layers: Sequence[tuple[Layer, Goal]], walks: Walks, seed: int, start: 
     rng = np.random.default_rng(seed)
     count_of_runs = walks[0].runs * len(layers)
     for layer, goal in layers:
-        output = layer.node.output()
-        mine = walks[0].values([layer.source, output, *([] if goal.beside is None else [goal.beside])], start or layer.node)
-        theirs = walks[1].values([goal.value], goal.at)
-        seen = 0
-        for now, then in zip(mine, theirs, strict=True):
-            x, wanted = now[layer.source], goal.of(then[goal.value])
-            count = layer.count(x)
-            per_sample = count // len(x) if count % len(x) == 0 and count >= len(x) else 1
-            for pick in picks(layer, x, count_of_runs, rng):
-                aside = (seen + pick // per_sample) % HELD_OUT == HELD_OUT - 1
-                beside = np.zeros(1) if goal.beside is None else layer.outputs(now[goal.beside], pick)
-                yield _Rows(
-                    layer.rows(x, pick), layer.outputs(now[output], pick), beside, layer.outputs(wanted, pick), aside, goal.rectified
-                )
-            seen += count // per_sample
+        yield from _joined(_rows_of(layer, goal, walks, count_of_runs, rng, start))
+
+
+def _rows_of(layer: Layer, goal: Goal, walks: Walks, count_of_runs: int, rng: np.random.Generator, start: Node | None) -> Iterator[_Rows]:
+    output = layer.node.output()
+    mine = walks[0].values([layer.source, output, *([] if goal.beside is None else [goal.beside])], start or layer.node)
+    theirs = walks[1].values([goal.value], goal.at)
+    seen = 0
+    for now, then in zip(mine, theirs, strict=True):
+        x, wanted = now[layer.source], goal.of(then[goal.value])
+        count = layer.count(x)
+        per_sample = count // len(x) if count % len(x) == 0 and count >= len(x) else 1
+        for pick in picks(layer, x, count_of_runs, rng):
+            aside = (seen + pick // per_sample) % HELD_OUT == HELD_OUT - 1
+            beside = np.zeros(1) if goal.beside is None else layer.outputs(now[goal.beside], pick)
+            yield _Rows(layer.rows(x, pick), layer.outputs(now[output], pick), beside, layer.outputs(wanted, pick), aside, goal.rectified)
+        seen += count // per_sample
+
+
+def _joined(parts: Iterator[_Rows]) -> Iterator[_Rows]:
+    """The rows of one layer in larger pieces: sums are large matrices, to which nothing small is to be added."""
+    waiting: list[_Rows] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(some.size for some in waiting) >= _AT_ONCE:
+            yield _concatenated(waiting)
+            waiting.clear()
+    if waiting:
+        yield _concatenated(waiting)
+
+
+def _concatenated(parts: Sequence[_Rows]) -> _Rows:
+    inputs, outputs, wanted, aside = (
+        np.concatenate(each) for each in zip(*((part.inputs, part.outputs, part.wanted, part.aside) for part in parts), strict=True)
+    )
+    beside = np.concatenate([part.beside for part in parts]) if parts[0].beside.ndim > 1 else parts[0].beside
+    return _Rows(inputs, outputs, beside, wanted, aside, parts[0].rectified)
 
 
 class _Again:
@@ -164,35 +191,6 @@ def restate(graph: Graph, node: Node, before: Node, channels: Indices | None, wa
     factor = now.variance.clip(min=_LEAST_VARIANCE) / then.variance.clip(min=_LEAST_VARIANCE)
     _set(graph, node, 3, mean + (now.mean - then.mean))
     _set(graph, node, 4, variance * factor.clip(1 / _LARGEST_FACTOR, _LARGEST_FACTOR))
-
-
-def output_errors(original: Graph, graphs: Iterable[Graph], data: Data) -> list[float]:
-    """How far each graph's floating-point outputs are from the original's: see `output_error`."""
-    wanted = _outputs(original, data)
-    return [output_error(wanted, _outputs(graph, data)) for graph in graphs]
-
-
-def output_error(wanted: Mapping[str, Array], found: Mapping[str, Array]) -> float:
-    """Squared error over squared size, the mean over the floating-point outputs."""
-    errors = [
-        float(np.square(found[name].astype(np.float64) - array).sum() / max(np.square(array, dtype=np.float64).sum(), 1e-30))
-        for name, array in wanted.items()
-        if array.dtype.kind == "f" and name in found and found[name].shape == array.shape
-    ]
-    return float(np.mean(errors)) if errors else 0.0
-
-
-def _outputs(graph: Graph, data: Data) -> dict[str, Array]:
-    """The outputs over all runs, without their axes.
-
-    By way of a file: a model that is handed over in memory is there three times over until the session has it.
-    """
-    with tempfile.TemporaryDirectory(prefix="graphopt-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "model.onnx"
-        save(graph, path)
-        made = session(path)
-    found = [run(made, feeds) for feeds in runs(data)]
-    return {name: np.concatenate([part[name].reshape(-1) for part in found]) for name in found[0] if all(name in part for part in found)}
 
 
 class _Statistics:

@@ -15,8 +15,11 @@ Array = np.ndarray
 
 
 @st.composite
-def convolutions(draw: st.DrawFn, axes: int | None = None, group: int | None = None) -> ir.Graph:
-    """x -> Conv: 1 to 3 axes, strides, dilations, pads on one side or the other, auto_pad, groups, with bias or without."""
+def convolutions(draw: st.DrawFn, axes: int | None = None, group: int | None = None, parts: int = 1) -> ir.Graph:
+    """x -> Conv: 1 to 3 axes, strides, dilations, pads on one side or the other, auto_pad, groups, with bias or without.
+
+    The channels of each group divide into `parts` on both sides.
+    """
     axes = draw(st.integers(1, 3)) if axes is None else axes
     group = draw(st.sampled_from((1, 2))) if group is None else group
     model = Build(opset=17, seed=draw(st.integers(0, 99)))
@@ -31,7 +34,7 @@ def convolutions(draw: st.DrawFn, axes: int | None = None, group: int | None = N
         attributes["auto_pad"] = auto
     elif draw(st.booleans()):
         attributes["pads"] = [draw(st.integers(0, 2)) for _ in range(2 * axes)]
-    ins, outs = draw(st.integers(1, 4)) * group, draw(st.integers(1, 4)) * group
+    ins, outs = draw(st.integers(1, 4)) * group * parts, draw(st.integers(1, 4)) * group * parts
     inputs = [model.input("batch", ins, *(draw(st.integers(5, 7)) for _ in range(axes))), model.weight(outs, ins // group, *kernel)]
     if draw(st.booleans()):
         inputs.append(model.tensor(model.rng.standard_normal(outs).astype(np.float32), "bias"))

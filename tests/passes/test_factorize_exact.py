@@ -14,7 +14,8 @@ from graphopt.cost import count
 from graphopt.passes.factorize import Factorize
 from graphopt.pipeline import Context
 from tests.channels.build import Build
-from tests.passes.factorized import assert_same, convolutions, inputs, operators
+from tests.channels.masked import contents
+from tests.passes.factorized import assert_same, convolutions, inputs, operators, outputs
 
 
 def at_full_rank(graph: ir.Graph, data: dict[str, np.ndarray] | None = None, **options: Any) -> int:
@@ -29,6 +30,21 @@ def test_convolutions_at_full_rank(graph: ir.Graph, method: str, with_data: bool
     original, feeds = graph.copy(), inputs(graph)
     at_full_rank(graph, feeds if with_data else None, method=method)
     assert_same(graph, original, feeds)
+
+
+@settings(max_examples=120, deadline=None)
+@given(convolutions(), st.sampled_from(("channel", "spatial", "tucker")), st.integers(1, 3))
+def test_truncated_convolutions_lose_what_the_formula_says(graph: ir.Graph, method: str, rank: int) -> None:
+    """A lone layer's outputs are the model's, so what is reported can be measured; the bias makes good for the mean."""
+    original, feeds = graph.copy(), inputs(graph, 8)
+    weight = contents(graph, "w1")
+    full = min(len(weight) // int(graph.nodes[0].attributes.get("group", 1)), weight[0].size)
+    result = Factorize(rank=min(rank, full), method=method, align=1, always=True).apply(graph, Context(data=feeds))
+    ir.verify(graph)
+    places = tuple(axis for axis in range(outputs(original, feeds).ndim) if axis != 1)
+    wanted = outputs(original, feeds).astype(np.float64)
+    lost = np.square(outputs(graph, feeds) - wanted).mean(axis=places).sum() / wanted.var(axis=places).sum()
+    assert result.summary["mean_loss"] == pytest.approx(lost, rel=1e-4, abs=2e-6)
 
 
 @pytest.mark.parametrize(("method", "nodes"), [("channel", 2), ("spatial", 2), ("tucker", 3)])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import graphopt.ir as ir
 from graphopt.repair import Layer, NoLayer, layer_of
+from graphopt.repair.moments import picks
 from tests.channels.build import Build
 from tests.passes.factorized import convolutions, inputs, outputs
 from tests.passes.test_factorize_exact import PRODUCTS, product
@@ -86,3 +87,19 @@ def test_same_padding_with_dilation(kernel: int, stride: int, dilation: int, aut
     except Exception:  # refused by ONNX Runtime
         return
     check(graph, layer_of(graph, graph.nodes[0]))
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "runs", "expected"), [(3, 1, 1, 65_536), (3, 1, 4, 16_384), (64, 1, 1, 64 * 576), (64, 64, 1, 2**24 // 576)]
+)
+def test_rows_are_drawn_by_the_size_of_the_layer_and_shared_out_among_the_runs(
+    channels: int, groups: int, runs: int, expected: int
+) -> None:
+    model = Build(opset=17)
+    model.output(model.node("Conv", model.input("n", channels, 40, 40), model.weight(64, channels // groups, 3, 3), group=groups))
+    graph = model.graph()
+    layer = layer_of(graph, graph.nodes[0])
+    x = np.broadcast_to(np.float32(0), (64, channels, 40, 40))
+    picked = np.concatenate(list(picks(layer, x, runs, np.random.default_rng(0))))
+    assert len(picked) == len({*picked.tolist()}) == expected
+    assert picked.max() < layer.count(x)

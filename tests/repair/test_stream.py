@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
 import graphopt.ir as ir
 from graphopt.errors import DataError
-from graphopt.repair import Stream, Walk, calibration
+from graphopt.repair import Stream, Walk, calibration, errors_of_runs
 from graphopt.repair import frontier as frontier_module
+from tests.channels.build import Build
 from tests.channels.masked import run
 from tests.networks import network
 
@@ -63,6 +65,49 @@ def test_a_walk_gives_the_same_whether_it_may_store_or_not(monkeypatch: pytest.M
         value = node.output()
         np.testing.assert_allclose(joined(list(walk.values([value], node)), value), expected[value.name], atol=1e-4)
     walk.close()
+
+
+def test_the_outputs_of_a_walk_are_the_model_s_also_where_one_lies_behind_it() -> None:
+    model = Build(opset=17)
+    early = model.node("Relu", model.input("n", 6))
+    model.output(early)
+    middle = model.node("MatMul", early, model.weight(6, 6))
+    model.output(model.node("MatMul", model.node("Tanh", middle), model.weight(6, 3)))
+    model.output(model.node("ArgMax", middle, axis=1), elem_type=TensorProto.INT64)
+    graph = model.graph()
+    feeds = {"x1": np.random.default_rng(0).standard_normal((130, 6)).astype(np.float32)}
+    expected = run(graph.to_proto(), feeds)
+    walk = Walk(graph, calibration(graph, feeds))
+    for node in graph.nodes:
+        list(walk.values([node.output()], node))
+    parts = list(walk.outputs())
+    walk.close()
+    floats = {name for name, array in expected.items() if array.dtype == np.float32}
+    assert len(parts) > 1
+    assert {*parts[0]} == floats
+    for name in floats:
+        np.testing.assert_allclose(np.concatenate([part[name] for part in parts]), expected[name], atol=1e-5)
+
+
+def test_a_walk_that_forgets_sees_edits_before_where_it_was() -> None:
+    graph, feeds = graph_and_data()
+    walk = Walk(graph, calibration(graph, feeds))
+    last = graph.nodes[-1]
+    list(walk.values([last.output()], last))
+    graph.set_tensor(graph.value("conv1.weight"), np.zeros((64, 3, 3, 3), np.float32))
+    walk.forget()
+    found = joined(list(walk.values([last.output()], last)), last.output())
+    walk.close()
+    np.testing.assert_allclose(found, run(graph.to_proto(), feeds)[last.output().name], atol=1e-4)
+
+
+def test_the_output_error_over_runs_is_that_over_all_samples() -> None:
+    rng = np.random.default_rng(0)
+    wanted, found = ({"y": rng.standard_normal((10, 3)), "z": rng.standard_normal((10, 2, 2))} for _ in range(2))
+    parts = [tuple({name: array[rows] for name, array in each.items()} for each in (wanted, found)) for rows in (slice(0, 4), slice(4, 10))]
+    expected = np.mean([np.square(found[name] - wanted[name]).sum() / np.square(wanted[name]).sum() for name in wanted])
+    assert errors_of_runs((a, b, a) for a, b in parts) == pytest.approx([expected, 0])
+    assert errors_of_runs([({"y": wanted["y"]}, {"y": found["y"][:, :2]})]) == [0]  # nothing to compare
 
 
 def test_infinities_are_refused() -> None:
