@@ -9,7 +9,7 @@ from math import ceil, exp, hypot, log
 import numpy as np
 
 COVERAGE = 0.9
-_LEAST_DRIFT = 0.02  # two sessions on one network lie 1 to 2 % apart on the steadiest machines, one time in ten 5 %
+_LEAST_DRIFT = 0.01  # two sessions on one network lie 1 to 2 % apart on the steadiest machines
 _MOST_DRIFT = 0.1  # more is no drift but a spread of something else
 _ENOUGH = 9  # scores of which the largest is a 90 % quantile
 _WITHOUT = 3.0  # taken as the quantile where no network was measured: 3 x 2 %, what sums of kernels were found to be off by, and more

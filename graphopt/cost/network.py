@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from graphopt.cost.families import CONVOLUTION, DEPTHWISE, MATRIX, kin
 from graphopt.cost.linear import Floats
@@ -22,7 +23,8 @@ _LEAST_SHARE = 0.7  # of the sum of kernels
 # By itself a kernel is measured on weights and outputs of a few megabytes in turn, which stay in a cache: of more than that its own time tells.
 _STREAMS_MB = 6.0  # of one kernel's weights
 _SPILLS_MB, _SPILLED_MB = 4.0, 16.0  # of what one kernel reads and writes: so much stays in a cache in a network too; so much not by itself
-_FILTERS_SHARE = 0.9  # of the price of weights: a convolution hides some of the reading behind its work
+_SOON_MS = 1.0  # weights that are wanted again within so long are mostly still in the last cache
+_FILTERS_SHARE = 0.8  # of the price of weights: a convolution hides some of the reading behind its work
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Correction:
     """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it)
     + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
 
+    Weights over the cache count the less, the sooner the next run wants them: by sum / (sum + 1 ms).
     In the sum, matrix products count `products` times, convolutions in the plain layout, as a runtime with a blocked one falls back to,
     `plain` times, and what is neither a product nor a convolution `others` times.
     """
@@ -69,16 +72,15 @@ class Correction:
 
     def streamed(self, weight_bytes: float, ms: float) -> float:
         """The share of a network's time `ms` that is the price of weights beyond the cache, about which the sum of kernels says nothing."""
-        beyond = self.beyond_ms_per_mb * max(0.0, weight_bytes / _MB - self.cache_mb)
-        return min(max(beyond / ms, 0.0), 1.0) if ms > 0 else 0.0
+        beyond = self.beyond_ms_per_mb * _beyond(weight_bytes / _MB, self.cache_mb, ms)
+        return min(max(float(beyond) / ms, 0.0), 1.0) if ms > 0 else 0.0
 
     def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats, spilled_bytes: Floats) -> Floats:
         """`ms` for arrays, one entry per network; in the sums `kernels_ms` each kernel counts `factor` of its family times."""
         weights = weight_bytes / _MB
         found = self.scale * kernels_ms + self.per_kernel_ms * launches + self.run_ms
-        found += self.beyond_ms_per_mb * np.maximum(weights - self.cache_mb, 0.0) + self.within_ms_per_mb * np.minimum(
-            weights, self.cache_mb
-        )
+        found += self.beyond_ms_per_mb * _beyond(weights, self.cache_mb, kernels_ms)
+        found += self.within_ms_per_mb * np.minimum(weights, self.cache_mb)
         found += self.spilled_ms_per_mb * spilled_bytes / _MB
         return np.maximum(found, _LEAST_SHARE * kernels_ms)
 
@@ -119,13 +121,19 @@ def spilled_bytes(activation_bytes: float) -> float:
     return max(0.0, min(activation_bytes, _SPILLED_MB * _MB) - _SPILLS_MB * _MB)
 
 
+def _beyond(weights_mb: npt.ArrayLike, cache_mb: float, kernels_ms: npt.ArrayLike) -> Floats:
+    """Megabytes of weights that come from memory in a network of which the kernels take so long."""
+    sums = np.asarray(kernels_ms, dtype=np.float64)
+    return np.asarray(np.maximum(np.asarray(weights_mb) - cache_mb, 0.0) * sums / (sums + _SOON_MS), dtype=np.float64)
+
+
 def _row(totals: Totals, cache_mb: float) -> Floats:
     weights = totals.weight_bytes / _MB
     return np.array(
         [
             totals.kernels_ms,
             totals.launches,
-            max(0.0, weights - cache_mb),
+            float(_beyond(weights, cache_mb, totals.kernels_ms)),
             min(weights, cache_mb),
             1.0,
             totals.spilled_bytes / _MB,

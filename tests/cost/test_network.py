@@ -50,7 +50,8 @@ def test_products_and_others_count_apart() -> None:
     correction = Correction(1.1, 0.001, 0.02, 0.003, 0.05, 6.0, products=1.2, others=0.9)
     correction = replace(correction, plain=0.8)
     totals = Totals(10.0, 20, 8e6, products_ms=4.0, others_ms=1.0, plain_ms=2.0)
-    expected = 1.1 * (3.0 + 1.2 * 4.0 + 0.9 * 1.0 + 0.8 * 2.0) + 0.001 * 20 + 0.02 * 2 + 0.003 * 6 + 0.05
+    expected = 1.1 * (3.0 + 1.2 * 4.0 + 0.9 * 1.0 + 0.8 * 2.0) + 0.001 * 20 + 0.003 * 6 + 0.05
+    expected += 0.02 * 2 * 10.3 / (10.3 + 1)  # of what is wanted again after 10.3 ms
     assert correction.ms(totals) == pytest.approx(expected)
     weighed = (
         3.0 * correction.factor("nchwc.dense")
@@ -59,14 +60,20 @@ def test_products_and_others_count_apart() -> None:
         + 1.0 * correction.factor("relu")
     )
     assert correction.times(np.array([weighed]), np.array([20.0]), np.array([8e6]), np.array([0.0])) == pytest.approx([expected])
-    assert correction.streamed(totals.weight_bytes, expected) == pytest.approx(0.04 / expected)
+    assert correction.streamed(totals.weight_bytes, expected) == pytest.approx(0.04 / (expected + 1))
 
 
 def test_weights_are_streamed_whole_by_products_and_in_part_by_convolutions() -> None:
     assert streamed_bytes("gemm", 3e6) == 3e6
-    assert streamed_bytes("nchwc.dense", 3e6) == streamed_bytes("conv.depthwise", 3e6) == pytest.approx(2.7e6)
+    assert streamed_bytes("nchwc.dense", 3e6) == streamed_bytes("conv.depthwise", 3e6) == pytest.approx(2.4e6)
     assert streamed_bytes("gather", 3e6) == 0.0
     assert streamed_bytes("gemm", 100e6) == streamed_bytes("gemm", 6e6)  # beyond 6 MB its own time tells
+
+
+def test_weights_that_are_wanted_again_soon_are_still_in_the_cache() -> None:
+    correction = Correction(beyond_ms_per_mb=0.05, cache_mb=6.0)
+    extra = [correction.ms(Totals(ms, 0, 26e6)) - ms for ms in (0.1, 1.0, 9.0, 1e6)]
+    assert extra == pytest.approx([1 / 11, 0.5, 0.9, 1.0], rel=1e-3)
 
 
 def test_activations_that_leave_the_cache_cost_by_the_byte() -> None:
