@@ -31,6 +31,7 @@ PER_SITE = 4 * _ROUNDS + 2 * _EXCHANGES
 """Plans that are judged for each site, at most about."""
 FINALISTS = 8
 """Plans that are judged on many samples."""
+_ALIKE = 1.005  # times the least harm: no sample tells such plans apart, and the one that takes least is the better
 
 
 def refined(problem: Problem, stated: tuple[Site, ...], judge: Judge, sure: Judge) -> Allocation:
@@ -57,8 +58,15 @@ def refined(problem: Problem, stated: tuple[Site, ...], judge: Judge, sure: Judg
         if judge(found) >= judge(best):
             break
         best = found
-    best = min(sorted(within, key=judge)[:FINALISTS], key=sure)
+    finalists = sorted(within, key=judge)[:FINALISTS]
+    alike = [plan for plan in finalists if sure(plan) <= _ALIKE * min(map(sure, finalists))]
+    best = min(alike, key=lambda plan: _usage(problem, plan))
     return Allocation(best, costs_of(problem, best), sure(best), math.inf)
+
+
+def _usage(problem: Problem, plan: Plan) -> float:
+    """What a plan takes of the limits."""
+    return sum(cost / problem.limits[resource] for resource, cost in costs_of(problem, plan).items())
 
 
 def _starts(problem: Problem, stated: tuple[Site, ...]) -> list[Plan]:
