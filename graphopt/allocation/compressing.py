@@ -133,8 +133,7 @@ class CompressingPass(Pass):
             over = {resource: true[resource] / limit for resource, limit in limits.items() if true[resource] > limit * (1 + _SLACK)}
             if not over:
                 return plan, replace(found, costs=true)
-            peak = held_at_peak(peak_memory(made))
-            if PEAK in over and peak not in moments:
+            if PEAK in over and (peak := held_at_peak(peak_memory(made))) not in moments:
                 moments = (*moments, peak)
                 del over[PEAK]
             for resource, excess in over.items():

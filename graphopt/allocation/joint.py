@@ -59,7 +59,8 @@ def refined(problem: Problem, stated: tuple[Site, ...], judge: Judge, sure: Judg
             break
         best = found
     finalists = sorted(within, key=judge)[:FINALISTS]
-    alike = [plan for plan in finalists if sure(plan) <= _ALIKE * min(map(sure, finalists))]
+    least = min(map(sure, finalists))
+    alike = [plan for plan in finalists if sure(plan) <= _ALIKE * least]
     best = min(alike, key=lambda plan: _usage(problem, plan))
     return Allocation(best, costs_of(problem, best), sure(best), math.inf)
 

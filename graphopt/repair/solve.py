@@ -131,11 +131,14 @@ def _rows_of(layer: Layer, goal: Goal, walks: Walks, count_of_runs: int, rng: np
 def _joined(parts: Iterator[_Rows]) -> Iterator[_Rows]:
     """The rows of one layer in larger pieces: sums are large matrices, to which nothing small is to be added."""
     waiting: list[_Rows] = []
+    numbers = 0
     for part in parts:
         waiting.append(part)
-        if sum(some.size for some in waiting) >= _AT_ONCE:
+        numbers += part.size
+        if numbers >= _AT_ONCE:
             yield _concatenated(waiting)
             waiting.clear()
+            numbers = 0
     if waiting:
         yield _concatenated(waiting)
 
