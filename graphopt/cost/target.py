@@ -39,7 +39,7 @@ class MeasuredKernel:
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """The time of one network in milliseconds, the relative spread of its repetitions, and how often it launches each kernel."""
+    """The time of one network in milliseconds, the relative standard deviation of its sessions, and how often it launches each kernel."""
 
     name: str
     ms: float

@@ -104,7 +104,7 @@ class Record:
         )
 
     def measured_networks(self) -> tuple[MeasuredNetwork, ...]:
-        """The geometric mean of the sessions' times, each its tenth percentile. The spread is that of the sessions', relative.
+        """The geometric mean of the sessions' times, each its tenth percentile, and their standard deviation, relative, as the spread.
 
         Not a percentile of all runs together: as with kernels, it would fall with the number of sessions. No session is left out: what
         disturbs for a moment is out already, and what is left is the drift of the machine, which is to be in the mean.
@@ -117,7 +117,8 @@ class Record:
                 continue
             each = [timing(runs, own).ms for runs in sessions]
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
-            found.append(MeasuredNetwork(name, mean(each), max(each) / min(each) - 1, kernels))
+            spread = float(np.std(np.log(each), ddof=1)) if len(each) > 1 else 0.0
+            found.append(MeasuredNetwork(name, mean(each), spread, kernels))
         return tuple(found)
 
     # ---- the file
