@@ -47,11 +47,14 @@ def measure_kernels(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]]
 
 
 def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]) -> None:
-    """Measure the job's files in turns, in shuffled order, for its seconds but at least twice each; the runs of each."""
+    """Measure the job's files in turns, in shuffled order, for its seconds but at least twice each; the runs of each.
+
+    They are loaded in shuffled order, too: where a model's memory lies is decided by what was loaded before it, and changes its time by a tenth.
+    """
     settings = _Settings(job)
     rng = np.random.default_rng(int(job.get("seed", 0)))
     calls: dict[str, Bound] = {}
-    for path in job["paths"]:
+    for path in rng.permutation(job["paths"]).tolist():
         report({"path": path, "start": True})
         try:
             calls[path] = _network(path, settings)
