@@ -13,12 +13,16 @@ from graphopt.ir import Graph, Node, inline_functions
 from graphopt.pipeline import Context, Pass, PassResult, parameter
 from graphopt.quality import Data
 from graphopt.repair import (
+    Chain,
+    Change,
     Kept,
+    Layer,
     Match,
     NoMatch,
     Walk,
     as_read,
     calibration,
+    chain_from,
     errors_of_runs,
     outputs,
     repaired_before,
@@ -68,9 +72,8 @@ class Reconstruct(Pass):
             for node in repaired.nodes:
                 if node in waiting:
                     for due in (*self._due(waiting[node], match, waiting), node):
-                        family = waiting.pop(due)
-                        later = {layer.node for other in waiting.values() for layer in other.layers}
-                        layers += self._repair(family, match, later, walks, context, selection, node)
+                        if due in waiting:
+                            layers += self._repair(due, match, waiting, walks, context, selection, node)
                 elif self.statistics and node in dirty and node.op_type == "BatchNormalization":
                     norms += self._restate(node, match, walks, context)
             summary: dict[str, int | float | str] = {"layers": layers, "statistics": norms}
@@ -100,43 +103,52 @@ class Reconstruct(Pass):
 
     def _due(self, family: Family, match: Match, waiting: Collection[Node]) -> list[Node]:
         """What is repaired before a family although it comes later: the other branch of a sum, for the errors of which the family makes good."""
+        if len(family.layers) > 1:
+            return []
+        chain = chain_from(match, family.layers[0])
+        layer = family.layers[0] if chain is None else chain.stages[-1]
         try:
-            return repaired_before(match, family.layers[0], match.goal(family.layers[0]), waiting) if len(family.layers) == 1 else []
+            return repaired_before(match, layer, match.goal(layer), waiting)
         except NoMatch:
             return []
 
     def _repair(
         self,
-        family: Family,
+        at: Node,
         match: Match,
-        later: set[Node],
+        waiting: dict[Node, Family],
         walks: tuple[Walk, Walk],
         context: Context,
         selection: Selection,
         start: Node,
     ) -> int:
+        """Repair the family that begins at a node, or the whole chain of layers, and take what was repaired from those that wait."""
+        family = waiting.pop(at)
+        chain = _chain(family, match, waiting)
+        if chain is not None:
+            for stage in chain.stages[1:]:
+                del waiting[stage.node]
+        layers: tuple[Layer, ...] = family.layers if chain is None else (chain.whole,)
+        later = {layer.node for other in waiting.values() for layer in other.layers}
         try:
-            goals = [as_read(match, layer, match.goal(layer), later) for layer in family.layers]
+            goals = [as_read(match, layer, match.goal(layer if chain is None else chain.stages[-1]), later) for layer in layers]
         except NoMatch as obstacle:
             selection.skip_all(family, str(obstacle))
             return 0
         change = solution(
-            family.graph, list(zip(family.layers, goals, strict=True)), walks, context.seed, start if len(family.layers) == 1 else None
+            family.graph,
+            list(zip(layers, goals, strict=True)),
+            walks,
+            context.seed,
+            start if len(layers) == 1 else None,
+            None if chain is None else chain.within_reach,
         )
         if change is None:
             selection.skip_all(family, "no change brings it closer to the original on the samples held out")
             return 0
-        if not context.permit(f"reconstruct {family.label}"):
+        if not context.permit(f"reconstruct {layers[0].node.label}"):
             return 0
-        uses = [(layer.node, layer.slot) for layer in family.layers]
-        first = family.layers[0]
-        for layer in family.layers:
-            if layer.bias(family.graph) is not None and len(family.layers) == 1:
-                shift_bias(family.graph, layer, change.bias)
-        set_constant(family.graph, uses, first.stored(first.matrix + change.matrix), family.weight.name)
-        if len(family.layers) > 1:
-            walks[0].forget()  # it has passed all but the last of them
-        return len(family.layers)
+        return _change(family, chain, change, walks)
 
     def _restate(self, node: Node, match: Match, walks: tuple[Walk, Walk], context: Context) -> int:
         found = match.normalization(node)
@@ -144,6 +156,31 @@ class Reconstruct(Pass):
             return 0
         restate(match.graph, node, *found, walks)
         return 1
+
+
+def _chain(family: Family, match: Match, waiting: dict[Node, Family]) -> Chain | None:
+    """The chain that begins with a family of one layer, if its other layers wait for repair, too, each with a weight of its own."""
+    chain = chain_from(match, family.layers[0]) if len(family.layers) == 1 else None
+    if chain is None or not all(stage.node in waiting and len(waiting[stage.node].layers) == 1 for stage in chain.stages[1:]):
+        return None
+    return chain
+
+
+def _change(family: Family, chain: Chain | None, change: Change, walks: tuple[Walk, Walk]) -> int:
+    """Store what was found for a family or a chain; how many layers that changes."""
+    graph, layers = family.graph, family.layers if chain is None else (chain.whole,)
+    matrix = layers[0].matrix + change.matrix
+    if len(layers) == 1 and layers[0].bias(graph) is not None:
+        shift_bias(graph, layers[0], change.bias)
+    if chain is not None:
+        for layer, stage in zip(chain.stages, chain.factors(matrix).stages, strict=True):
+            contents = layer.stored(stage.weight.reshape(*stage.weight.shape[:2], -1))
+            set_constant(graph, [(layer.node, layer.slot)], contents, layer.value.name)
+        return len(chain.stages)
+    set_constant(graph, [(layer.node, layer.slot) for layer in layers], layers[0].stored(matrix), family.weight.name)
+    if len(layers) > 1:
+        walks[0].forget()  # it has passed all but the last of them
+    return len(layers)
 
 
 def _errors(graph: Graph, data: Data, walks: tuple[Walk, Walk]) -> list[float]:

@@ -1,5 +1,6 @@
 """Layers as matrices: what passes that approximate or repair them without training share."""
 
+from graphopt.repair.chain import Chain, chain_from
 from graphopt.repair.clusters import divide
 from graphopt.repair.decoupled import decouple, decoupled_macs
 from graphopt.repair.forms import Factors, Form, Kernel, Ranks, Stage, forms
@@ -9,6 +10,7 @@ from graphopt.repair.layers import ConvLayer, GemmLayer, Layer, MatMulLayer, NoL
 from graphopt.repair.lowrank import cost, improved
 from graphopt.repair.match import Goal, Match, NoMatch
 from graphopt.repair.moments import Moments, input_moments
+from graphopt.repair.normal import Change
 from graphopt.repair.outputs import errors_of_runs, output_errors, outputs
 from graphopt.repair.readers import as_read, repaired_before
 from graphopt.repair.records import Kept
@@ -17,6 +19,8 @@ from graphopt.repair.stream import Stream, calibration
 
 __all__ = [
     "DATA_CRITERIA",
+    "Chain",
+    "Change",
     "ConvLayer",
     "Factors",
     "Form",
@@ -37,6 +41,7 @@ __all__ = [
     "add_constant",
     "as_read",
     "calibration",
+    "chain_from",
     "cost",
     "data_scores",
     "decouple",

@@ -7,7 +7,7 @@ Networks, 2017; Luo et al., ThiNet, 2017.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import linalg
 
 Array = npt.NDArray[Any]
+Within = Callable[[Array, Array], Array]  # of a change of the matrix and the inputs' second moments: the nearest that is possible
 
 _RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the inputs' mean variance
 _SINGLE = 1024  # layers with more inputs are summed up and solved in single precision
@@ -67,24 +68,26 @@ class Change:
     ridge: float
 
 
-def solve(fit: Sums, held: Sums, intercept: bool, like: Change | None = None) -> Change | None:
+def solve(fit: Sums, held: Sums, intercept: bool, like: Change | None = None, within: Within | None = None) -> Change | None:
     """The change that is best for both parts, its ridge chosen by `held`, or that of a change before; None where no change is best."""
     if like is not None:
-        found = _solution((fit, held), like.ridge, intercept)
+        found = _solution((fit, held), like.ridge, intercept, within)
         return None if found is None else Change(*found, like.before, _error(held, *found), like.ridge)
     before = held.rr / max(held.count, 1)
     choices = _RIDGES[_FIRST_SINGLE if fit.single else 0 :]
     errors = {
-        ridge: error for ridge in choices if (found := _solution((fit,), ridge, intercept)) and (error := _error(held, *found)) < before
+        ridge: error
+        for ridge in choices
+        if (found := _solution((fit,), ridge, intercept, within)) and (error := _error(held, *found)) < before
     }
     if not errors:
         return None
     best = min(errors, key=lambda ridge: errors[ridge])
-    found = _solution((fit, held), best, intercept)
+    found = _solution((fit, held), best, intercept, within)
     return None if found is None else Change(*found, before, errors[best], best)
 
 
-def _solution(parts: Sequence[Sums], ridge: float, intercept: bool) -> tuple[Array, Array] | None:
+def _solution(parts: Sequence[Sums], ridge: float, intercept: bool, within: Within | None) -> tuple[Array, Array] | None:
     """The change of matrix and bias for one ridge; None where the system cannot be solved."""
     single = parts[0].single
     count = max(sum(part.count for part in parts), 1)
@@ -103,8 +106,11 @@ def _solution(parts: Sequence[Sums], ridge: float, intercept: bool) -> tuple[Arr
     # What rounding leaves of the variance of inputs that do not vary must not count as variance.
     least = _ROUNDING[single] * raw
     diagonal += np.where(raw > 0, np.maximum(ridge * diagonal.mean(axis=1, keepdims=True), least), 1).astype(system.dtype)
+    metric = None if within is None else system.astype(np.float64)  # solving overwrites it
     try:
         matrix = _symmetric_solve(system, across)
+        if within is not None and metric is not None:
+            matrix = within(matrix, metric)
     except (np.linalg.LinAlgError, linalg.LinAlgError):
         return None
     if not np.isfinite(matrix).all():

@@ -14,7 +14,7 @@ from graphopt.repair.frontier import Walk
 from graphopt.repair.layers import Layer, set_constant
 from graphopt.repair.match import Goal
 from graphopt.repair.moments import picks
-from graphopt.repair.normal import HELD_OUT, Change, Sums, solve
+from graphopt.repair.normal import HELD_OUT, Change, Sums, Within, solve
 from graphopt.repair.records import Indices
 from graphopt.repair.stream import Store
 
@@ -27,10 +27,17 @@ _LEAST_VARIANCE = 1e-12
 _LARGEST_FACTOR = 1e3  # by which a variance may change
 
 
-def solution(graph: Graph, layers: Sequence[tuple[Layer, Goal]], walks: Walks, seed: int, start: Node | None = None) -> Change | None:
+def solution(
+    graph: Graph,
+    layers: Sequence[tuple[Layer, Goal]],
+    walks: Walks,
+    seed: int,
+    start: Node | None = None,
+    within: Within | None = None,
+) -> Change | None:
     """The best change of layers that share a weight (mostly one layer); None where leaving it as it is is best.
 
-    Nodes from `start` on (the first of the layers) may be edited later.
+    Nodes from `start` on (the first of the layers) may be edited later. `within` keeps the change to what the layer can take.
 
     Where only what is above zero is read, anything below will do in the place of what is below in the original. Such goals are met in turns:
     there the last solution's own outputs become what is wanted, and the rest is solved anew (as the auxiliary outputs of Zhang et al.,
@@ -41,12 +48,12 @@ def solution(graph: Graph, layers: Sequence[tuple[Layer, Goal]], walks: Walks, s
     rectified = any(goal.rectified for _, goal in layers)
     rows = _rows(layers, walks, seed, start)
     if not rectified:
-        return _solved(rows, first, intercept, 1)
+        return _solved(rows, first, intercept, 1, within)
     with _Again(rows) as again:
-        return _solved(again, first, intercept, _TURNS)
+        return _solved(again, first, intercept, _TURNS, within)
 
 
-def _solved(rows: Iterable[_Rows], first: Layer, intercept: bool, turns: int) -> Change | None:
+def _solved(rows: Iterable[_Rows], first: Layer, intercept: bool, turns: int, within: Within | None) -> Change | None:
     """The solution of one turn, or the best of several; the rows are gone through once, or once more than there are turns."""
     fit, held = Sums(*first.sizes), Sums(*first.sizes)
     least = np.inf
@@ -65,7 +72,7 @@ def _solved(rows: Iterable[_Rows], first: Layer, intercept: bool, turns: int) ->
         if not fit.count or not held.count or error >= least:
             break
         least, best = error, change
-        change = solve(fit, held, intercept, like=change) if turn < turns else None
+        change = solve(fit, held, intercept, like=change, within=within) if turn < turns else None
         if change is None or turns == 1:
             return change or best
         fit.retarget()

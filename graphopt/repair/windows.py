@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,11 @@ class Windows:
             found.append((more, less) if self.lower else (less, more))
         return found
 
+    def moves(self, axis: int) -> bool:
+        """Whether outputs along an axis are anything but the places themselves."""
+        kernel, stride, _, begin, end = _along(self, axis)
+        return kernel > 1 or stride > 1 or begin > 0 or end > 0
+
     def _reach(self, axis: int) -> int:
         return self.dilations[axis] * (self.kernel[axis] - 1) + 1
 
@@ -66,3 +72,24 @@ def windows_of(node: Node, kernel: tuple[int, ...]) -> Windows:
     pads = tuple(attributes.get("pads", [0] * 2 * axes)) if auto == "NOTSET" else (0,) * 2 * axes if auto == "VALID" else None
     strides, dilations = (tuple(attributes.get(name, [1] * axes)) for name in ("strides", "dilations"))
     return Windows(kernel, strides, dilations, pads, auto == "SAME_LOWER")
+
+
+def windows_in_turn(each: Sequence[Windows]) -> Windows | None:
+    """What convolutions in turn see together; None where two of them move along one axis, or pad in different ways."""
+    axes = len(each[0].kernel)
+    moving = [[windows for windows in each if windows.moves(axis)] for axis in range(axes)]
+    ways = {(windows.pads is None, windows.lower) for found in moving for windows in found}
+    if any(len(found) > 1 for found in moving) or len(ways) > 1:
+        return None
+    automatic, lower = next(iter(ways), (False, False))
+    # A convolution that does not move along an axis says there what standing still is.
+    kernel, strides, dilations, begins, ends = zip(
+        *(_along(found[0] if found else each[0], axis) for axis, found in enumerate(moving)), strict=True
+    )
+    return Windows(kernel, strides, dilations, None if automatic else (*begins, *ends), lower)
+
+
+def _along(windows: Windows, axis: int) -> tuple[int, int, int, int, int]:
+    """Kernel, stride, dilation, and zeros before and after."""
+    begin, end = (0, 0) if windows.pads is None else (windows.pads[axis], windows.pads[axis + len(windows.kernel)])
+    return windows.kernel[axis], windows.strides[axis], windows.dilations[axis], begin, end
