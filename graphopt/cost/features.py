@@ -146,6 +146,9 @@ def _convolution(sig: Signature, name: str, block: int) -> _Special:
         kind = name.removeprefix("nchwc.").replace("grouped", "dense")
         amounts, inside = blocked_features(sig, data, weight, block, kind)
         extra |= amounts | {"macs": extra["macs"] * inside, "clipped": elements if activation in _CLIPS else 0.0}
+        extra["weight_bytes"] = (
+            sum(operand.nbytes for operand in sig.weights) * _taps_on_image(sig, data.shape[2:], weight.shape[2:]) / taps
+        )
         place["aliased"] = amounts["aliased_loads"] / max(amounts["filter_loads"], 1.0)
         place["clipped"] = 1.0 if activation in _CLIPS else 0.0
         return extra, place
@@ -163,6 +166,21 @@ def _deconvolution(sig: Signature) -> _Special:
     elements = float(out.size)
     extra = {"macs": float(data.size * prod(weight.shape[1:])), "out_elements": elements, "unfolded": float(data.size * taps)}
     return extra, {"taken": _log(weight.shape[0]), "made": _log(out.shape[1]), "taps": _log(taps), "width": _log(out.shape[-1])}
+
+
+def _taps_on_image(sig: Signature, image: tuple[int, ...], kernel: tuple[int, ...]) -> int:
+    """How many places of the kernel ever meet the image; the others, that only meet padding, the blocked kernels skip, and never read."""
+    count = 1
+    for axis, (size, taps, places) in enumerate(zip(image, kernel, sig.outputs[0].shape[2:], strict=True)):
+        stride, dilation, pad = (
+            _at(sig.attribute(name), axis, default) for name, default in (("strides", 1), ("dilations", 1), ("pads", 0))
+        )
+        count *= sum(any(0 <= place * stride - pad + tap * dilation < size for place in range(places)) for tap in range(taps))
+    return count
+
+
+def _at(value: object, place: int, default: int) -> int:
+    return value[place] if isinstance(value, tuple) and len(value) > place and isinstance(value[place], int) else default
 
 
 def _matrix(sig: Signature) -> _Special:

@@ -148,7 +148,7 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
     Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count, 0.1 of plain convolutions; a microsecond, or 2 % of the usual kernel,
-    per launch; 30 us per MB of weights beyond the cache and 3 us within; 20 us per MB of spilled activations; 30 us, or 5 % of the quickest
+    per launch; 30 us per MB of weights beyond the cache and 3 us within; 5 us per MB of spilled activations; 30 us, or 5 % of the quickest
     network, per run. A slow device has more of each, hence the shares.
     Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
     kernel per launch and half of the quickest network per run would be no surprise; and what is in a cache is not known.
@@ -160,7 +160,7 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
     quickest = float(times.min())
     launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
-    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.02 if alike else 0.0, 0.05, 0.05, 0.1 if alike else 0.0])
+    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.005 if alike else 0.0, 0.05, 0.05, 0.1 if alike else 0.0])
     caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
     found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
     return min(found, key=lambda pair: pair[1])[0]

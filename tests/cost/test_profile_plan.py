@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from graphopt.cost.families import family
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile.adaptive import Pool, choose
-from graphopt.cost.profile.plan import grids, resized, steps, wanted
+from graphopt.cost.profile.plan import around_plain, grids, resized, steps, wanted
 
 from .fakes import fake_ms
 
@@ -50,6 +50,23 @@ def test_small_pictures_have_finer_grids_and_depthwise_ones_one_direction() -> N
 
 def test_the_channels_of_an_image_are_not_changed() -> None:
     assert {sig.operands[0].shape[1] for sig in grids([IMAGE], 16) if sig.operands[0]} == {3}
+
+
+def test_plain_convolutions_get_other_odd_widths() -> None:
+    plain, separate, image, grouped = (
+        Signature.parse(text)
+        for text in (
+            "FusedConv(float[1,38,28,28], *float[75,38,3,3], *float[75]) -> float[1,75,28,28] {activation=Relu kernel_shape=[3,3] pads=[1,1,1,1]}",
+            "Conv(float[1,75,28,28], *float[75,1,5,5]) -> float[1,75,14,14] {group=75 kernel_shape=[5,5] pads=[2,2,2,2] strides=[2,2]}",
+            "Conv(float[1,3,28,28], *float[75,3,3,3]) -> float[1,75,26,26] {kernel_shape=[3,3]}",
+            "Conv(float[1,38,28,28], *float[76,19,1,1]) -> float[1,76,28,28] {group=2 kernel_shape=[1,1]}",
+        )
+    )
+    assert [sig.operands[1].shape[:2] for sig in around_plain([plain, DENSE]) if sig.operands[1]] == [(45, 23), (113, 57)]
+    assert [(sig.attribute("group"), sig.outputs[0].shape[1]) for sig in around_plain([separate])] == [(45, 45), (113, 113)]
+    assert [sig.operands[1].shape[:2] for sig in around_plain([image]) if sig.operands[1]] == [(45, 3), (113, 3)]
+    assert list(around_plain([grouped])) == []
+    assert {family(sig, 16) for sig in around_plain([plain])} == {family(plain, 16)}
 
 
 def test_a_resized_convolution_is_consistent() -> None:

@@ -15,6 +15,8 @@ _FINE_GRID = 4  # where weights outweigh the picture, and time bends as they fal
 _SMALL_PICTURE = 10  # rows or columns
 _FEW = 16  # kernels of a family that are measured before further ones of others
 _LEAST_SHARE = 0.25  # of a layer's width: variants are seldom cut further
+_IMAGE = 4  # channels at most
+_AROUND = (0.6, 1.5)  # times the widths of plain convolutions
 
 
 def worth_measuring(sig: Signature, block: int) -> bool:
@@ -26,13 +28,15 @@ def wanted(networks: Sequence[Counter[Signature]], block: int, base: int = 0) ->
     """Kernels in the order of their worth: those of the model itself (`networks[base]`), of its variants in turn, of the grids around it.
 
     The grids come after half of the variants: together they fix the trend, and what the other variants add is more of the same. But a few
-    of every family come right after the model's own, wherever they are: a kernel of a kind that was never measured cannot be predicted.
+    of every family come right after the model's own, wherever they are: a kernel of a kind that was never measured cannot be predicted. Few
+    variants have widths that no block divides, and such kernels differ the most: other widths of each come with those variants.
     """
     order: dict[Signature, None] = dict.fromkeys(networks[base])
     others = [network for place, network in enumerate(networks) if place != base]
     half = ceil(len(others) / 2)
     for network in others[:half]:
         order |= dict.fromkeys(network)
+    order |= dict.fromkeys(around_plain(sig for sig in order if sig not in networks[base]))
     order |= dict.fromkeys(grids(networks[base], block))
     for network in others[half:]:
         order |= dict.fromkeys(network)
@@ -68,6 +72,16 @@ def grids(kernels: Iterable[Signature], block: int) -> Iterator[Signature]:
         from_image = kind.endswith(".image")
         for into in sorted(set(ins)) if from_image else steps(max(ins), count, block):
             yield from (resized(model, into, out) for out in steps(max(outs), count, block))
+
+
+def around_plain(kernels: Iterable[Signature]) -> Iterator[Signature]:
+    """Odd widths around those of convolutions in the plain layout, to which a runtime with a blocked one falls back where widths are odd."""
+    for sig in kernels:
+        if sig.operator in ("Conv", "FusedConv") and sig.attribute("group", 1) in (1, sig.outputs[0].shape[1]):
+            widths = _channels(sig)
+            for factor in _AROUND:
+                into, out = (width if width <= _IMAGE else round(width * factor) | 1 for width in widths)
+                yield resized(sig, into, out)
 
 
 def steps(largest: int, count: int, block: int) -> list[int]:
