@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from graphopt.cost.features import describe, features
@@ -24,6 +25,25 @@ def test_windows_in_the_padding_are_not_executed() -> None:
     # Of 4 x 3 rows of the window two lie outside; of 4 columns of the output two see padding, and of their 3 places one each.
     assert features(padded, 16)["macs"] == pytest.approx(features(plain, 16)["macs"] * 10 / 12)
     assert features(padded, 16)["single_steps"] == 10 * 16 * (2 + 2)
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 3), st.integers(1, 2), st.integers(0, 3), st.integers(0, 3))
+def test_weights_that_only_meet_padding_are_not_read(size: int, taps: int, stride: int, dilation: int, before: int, after: int) -> None:
+    """Of each axis those taps are read that a window of the padded image puts on the image: as a window over places 1 (image) and 0 says."""
+    reach = dilation * (taps - 1) + 1
+    padded = np.pad(np.ones(size, int), (before, after))
+    assume(len(padded) >= reach)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach)[::stride, ::dilation]
+    axis = int(windows.any(axis=0).sum())
+    sig = signature(
+        "nchwc.Conv",
+        [Operand((1, 16, size, 8)), Operand((32, 16, taps, 1), constant=True)],
+        [Operand((1, 32, len(windows), 8))],
+        [("dilations", (dilation, 1)), ("kernel_shape", (taps, 1)), ("pads", (before, 0, after, 0)), ("strides", (stride, 1))],
+    )
+    assert features(sig, 16)["weight_bytes"] == pytest.approx(32 * 16 * axis * 4)
+    plain = signature("Conv", sig.operands, sig.outputs, sig.attributes)
+    assert features(plain, 16)["weight_bytes"] == 32 * 16 * taps * 4
 
 
 def test_bytes() -> None:
