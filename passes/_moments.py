@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from graphopt.ir import Graph
 from graphopt.pipeline import Context
+from graphopt.quality import check_time
 from graphopt.repair import ConvLayer, Layer, Moments, calibration, input_moments
 
 from ._families import Family
@@ -20,6 +21,7 @@ def with_moments(graph: Graph, families: list[Family], context: Context) -> Iter
     by_weight = {family.weight: family for family in seen}
     layers = {weight: family.layers for weight, family in by_weight.items()}
     for weight, moments in input_moments(graph, layers, calibration(graph, context.data), context.seed):
+        check_time()  # what is made of each takes a while, and runs no model
         yield by_weight[weight], moments
     yield from ((family, None) for family in families if family.graph is not graph)
 

@@ -11,7 +11,7 @@ import networkx as nx
 from graphopt.errors import DataError, UnsupportedError
 from graphopt.ir import Graph, Node, inline_functions
 from graphopt.pipeline import Context, Pass, PassResult, parameter
-from graphopt.quality import Data
+from graphopt.quality import Data, check_time
 from graphopt.repair import (
     Chain,
     Change,
@@ -70,6 +70,7 @@ class Reconstruct(Pass):
         try:
             waiting = dict(families)
             for node in repaired.nodes:
+                check_time()
                 if node in waiting:
                     for due in (*self._due(waiting[node], match, waiting), node):
                         if due in waiting:
