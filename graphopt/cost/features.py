@@ -102,8 +102,8 @@ def _whole(value: object, default: int) -> int:
     return value if isinstance(value, int) else default
 
 
-def _first(value: object, default: int) -> int:
-    return value[0] if isinstance(value, tuple) and value and isinstance(value[0], int) else default
+def _at(value: object, place: int, default: int) -> int:
+    return value[place] if isinstance(value, tuple) and len(value) > place and isinstance(value[place], int) else default
 
 
 def _convolution(sig: Signature, name: str, block: int) -> _Special:
@@ -134,8 +134,8 @@ def _convolution(sig: Signature, name: str, block: int) -> _Special:
         "height": _log(prod(out.shape[2:-1])) if len(out.shape) > 3 else 0.0,
         "width": _log(out.shape[-1]),
         "taps": _log(taps),
-        "stride": _log(_first(sig.attribute("strides"), 1)),
-        "dilation": _log(_first(sig.attribute("dilations"), 1)),
+        "stride": _log(_at(sig.attribute("strides"), 0, 1)),
+        "dilation": _log(_at(sig.attribute("dilations"), 0, 1)),
         "group": _log(group) if name.endswith("grouped") else 0.0,
         "added": 1.0 if added is not None else 0.0,
         "activation": 1.0 if extra["activation"] else 0.0,
@@ -179,10 +179,6 @@ def _taps_on_image(sig: Signature, image: tuple[int, ...], kernel: tuple[int, ..
     return count
 
 
-def _at(value: object, place: int, default: int) -> int:
-    return value[place] if isinstance(value, tuple) and len(value) > place and isinstance(value[place], int) else default
-
-
 def _matrix(sig: Signature) -> _Special:
     a, b = (sig.operand(slot) for slot in matrix_slots(sig.operator.rpartition(".")[2]))
     if a is None or b is None:
@@ -220,7 +216,7 @@ def _pool(sig: Signature) -> _Special:
     kernel = sig.attribute("kernel_shape")
     taps = prod(k for k in kernel if isinstance(k, int)) if isinstance(kernel, tuple) else prod(data.shape[2:]) if data is not None else 1
     work = float(out.size * taps)
-    stride = _first(sig.attribute("strides"), 1)
+    stride = _at(sig.attribute("strides"), 0, 1)
     return (
         {"macs": work, "out_elements": float(out.size)},
         {"taps": _log(taps), "stride": _log(stride), "channels": _channels(out), "width": _log(_last_of(out))},
