@@ -18,13 +18,13 @@ RELU = "Relu(float[1,8]) -> float[1,8]"
 
 def record() -> Record:
     found = Record(HOST)
-    for ms, canary in ((0.3, 0.1), (0.2, 0.101)):
-        session = found.begin_session()
-        found.saw_canary(session, canary)
-        found.add_kernel(session, RELU, ms, 12)
+    for ms, canary in ((0.3, (0.1, 1.0)), (0.2, (0.101, 1.1))):
+        found.sessions += 1
+        found.add_kernel(RELU, ms, 12, canary)
     found.skip("Loop() -> float[1]", "a body")
     found.expect_network("net", Counter({Signature.parse(RELU): 2}))
-    found.networks["net"].sessions += [[(0.0012, 0.0012)] * 20, [(0.0010, 0.0010)] * 20]
+    for seconds in (0.0012, 0.0010):
+        found.networks["net"].add([(seconds, seconds)] * 20, canary=(0.1, 1.0))
     found.spent["generic"] = 12.5
     found.commands.append("graphopt profile --generic")
     return found
@@ -35,11 +35,12 @@ def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
     found = open_record(tmp_path, HOST)
     assert found.measured_kernels() == record().measured_kernels()
     assert found.measured_networks() == record().measured_networks()
-    assert (found.skipped, found.spent, found.commands, found.canaries) == (
+    assert (found.skipped, found.spent, found.commands, found.sessions, found.quiet) == (
         record().skipped,
         record().spent,
         record().commands,
-        record().canaries,
+        2,
+        record().quiet,
     )
 
 
@@ -57,14 +58,32 @@ def test_a_network_takes_the_geometric_mean_of_its_sessions() -> None:
     assert network.kernels == ((Signature.parse(RELU), 2),)
 
 
+def test_a_session_that_was_disturbed_all_along_counts_only_where_all_were() -> None:
+    found = record()
+    found.networks["net"].add([(0.0018, 0.0018)] * 20, canary=(0.15, 1.0))
+    assert found.measured_networks() == record().measured_networks()
+    found.networks["net"].canary = [(0.15, 1.0)] * 3
+    (network,) = found.measured_networks()
+    assert network.ms == pytest.approx((1.0 * 1.2 * 1.8) ** (1 / 3))
+
+
 def test_a_disturbed_pass_is_no_pass() -> None:
     found = record()
-    assert found.passes(RELU) == 2
-    session = found.begin_session()
-    found.saw_canary(session, 0.15)
-    found.add_kernel(session, RELU, 0.5, 12)
-    assert found.passes(RELU) == 2
-    assert found.passes("Relu(float[9]) -> float[9]") == 0
+    assert found.passes()[RELU] == 2
+    before = found.measured_kernels()
+    found.add_kernel(RELU, 0.21, 12, canary=(0.15, 1.0))
+    found.add_kernel(RELU, 0.21, 12, canary=(0.1, 2.0))
+    assert found.passes()[RELU] == 2
+    assert found.measured_kernels() == before
+    assert found.passes()["Relu(float[9]) -> float[9]"] == 0
+
+
+def test_a_kernel_that_was_never_undisturbed_is_better_than_none() -> None:
+    found = record()
+    for place in range(100, 140):
+        found.add_kernel(f"Relu(float[1,{place}]) -> float[1,{place}]", 0.1, 12, canary=(0.05, 1.0))
+    assert found.passes()[RELU] == 0
+    assert found.measured_kernels()[:1] == record().measured_kernels()
 
 
 def test_a_network_of_other_kernels_begins_anew() -> None:

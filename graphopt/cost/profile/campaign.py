@@ -6,7 +6,7 @@ import datetime
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from graphopt.cost.kernel import Signature
 from graphopt.cost.open_shapes import FixedSizes
 from graphopt.cost.profile.agreement import Agreement
 from graphopt.cost.profile.asked import Source, asked, fixed_file
+from graphopt.cost.profile.canary import Look
 from graphopt.cost.profile.clock import processors
 from graphopt.cost.profile.host import best_processor
 from graphopt.cost.profile.session import CPU
@@ -62,7 +63,7 @@ class Campaign:
     ) -> None:
         self.record, self.folder, self.seconds, self._name = record, folder, seconds, name
         self._watch = watch
-        self._rng = np.random.default_rng([seed, len(record.canaries)])
+        self._rng = np.random.default_rng([seed, record.sessions])
         self._saved = time.perf_counter()
         self.loading = 0.0  # seconds that loading the networks took in the last session
         host = record.host
@@ -120,8 +121,8 @@ class Campaign:
 
     def kernel_pass(self, wanted: Sequence[Signature], passes: int, seconds: float) -> int:
         """Measure those of `wanted` that have fewer good passes than `passes`, the first ones first, for so long; how many were measured."""
-        texts = [str(sig) for sig in wanted]
-        lacking = [text for text in texts if text not in self.record.skipped and self.record.passes(text) < passes]
+        made = self.record.passes()
+        lacking = [text for text in map(str, wanted) if text not in self.record.skipped and made[text] < passes]
         end = time.perf_counter() + min(seconds, self.left)
         number = 0
         for place in range(0, len(lacking) if end > time.perf_counter() else 0, _CHUNK * 4):
@@ -135,20 +136,18 @@ class Campaign:
         return number
 
     def _measure_kernels(self, texts: Sequence[str], end: float, text: str) -> int:
-        session = self.record.begin_session()
+        self.record.sessions += 1
         before = time.perf_counter()
         number = 0
-        with closing(kernel_results(texts, self._settings)) as results:
+        with closing(kernel_results(texts, self._settings | {"quiet": self.record.quiet})) as results:
             for result in results:
                 now = time.perf_counter()
                 self._took(now - before, text)
                 before = now
-                if "canary" in result:
-                    self.record.saw_canary(session, float(result["canary"][0]))
-                elif "error" in result:
+                if "error" in result:
                     self.record.skip(result["signature"], result["error"])
                 else:
-                    self.record.add_kernel(session, result["signature"], float(result["ms"]), int(result["runs"]))
+                    self.record.add_kernel(result["signature"], float(result["ms"]), int(result["runs"]), _look(result))
                     number += 1
                 if now >= end and number >= _LEAST_KERNELS:
                     break
@@ -174,22 +173,26 @@ class Campaign:
 
     def _measure_networks(self, models: Sequence[Model], seconds: float, text: str) -> None:
         by_path = {model.path: model for model in models}
-        number = self.record.begin_session()
+        self.record.sessions += 1
         before = started = time.perf_counter()
-        settings: dict[str, Any] = {**self._settings, "seconds": seconds, "seed": number}
+        settings: dict[str, Any] = {
+            **self._settings,
+            "seconds": seconds,
+            "seed": self.record.sessions,
+            "quiet": self.record.quiet,
+        }
         with closing(network_results(list(by_path), settings)) as results:
             for result in results:
                 now = time.perf_counter()
                 self._took(now - before, text)
                 before = now
-                if "canary" in result:
-                    self.record.saw_canary(number, float(result["canary"][0]))
+                if "loaded" in result:
                     self.loading += now - started
                 elif "error" in result:
                     raise RuntimeRefusedError(f"network {by_path[result['path']].name} cannot be measured: {result['error']}")
                 else:
                     runs = [(float(wall), float(cpu)) for wall, cpu in result["runs"]]
-                    self.record.networks[by_path[result["path"]].name].sessions.append(runs)
+                    self.record.networks[by_path[result["path"]].name].add(runs, _look(result))
         self._took(time.perf_counter() - before, text)
 
     # ---- the target
@@ -232,12 +235,17 @@ def to_target(record: Record, folder: Path, notes: str, description: str = "") -
             "notes": notes,
             "seconds": round(sum(record.spent.values()), 1),
             "kernels_skipped": len(record.skipped),
-            "canary_ms": min((ms for ms in record.canaries if ms), default=0.0),
+            "canary_ms": list(record.quiet or ()),
         },
         kernels=record.measured_kernels(),
         networks=tuple(network for network in record.measured_networks() if network.kernels),
     )
     return fit_target(target).save(folder)
+
+
+def _look(result: Mapping[str, Any]) -> Look:
+    core, memory = result["canary"]
+    return float(core), float(memory)
 
 
 def _groups(models: Sequence[Model]) -> list[list[Model]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.cost.kernel import Signature
+from graphopt.cost.profile.canary import Look, disturbed, usual_least
 from graphopt.cost.profile.clock import Run, timing
 from graphopt.cost.profile.host import Host
 from graphopt.cost.target import MeasuredKernel, MeasuredNetwork
@@ -19,27 +21,38 @@ from graphopt.ir.files import write_atomically
 
 FILE = "profile.json"
 
-# A pass in which a kernel that is always the same takes so much longer than in the best pass was disturbed all along.
-_BAD_CANARY = 1.10
-_DISTURBED = 1.1  # a pass of one kernel that takes so much longer than its best was disturbed
+_DISTURBED = 1.1  # a pass of one kernel that takes so much longer than its best was disturbed, whatever the canary says
 _UNIT = 1e-7  # seconds: runs are kept as whole numbers of these
 
 
 @dataclass
 class KernelPasses:
-    """Milliseconds of one kernel in each pass, with the number of runs, and whether the pass was a good one."""
+    """Milliseconds of one kernel in each pass, with the number of runs, and the canary beside them."""
 
     ms: list[float] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
-    session: list[int] = field(default_factory=list)
+    canary: list[Look] = field(default_factory=list)
+
+    def good(self, quiet: Look) -> list[float]:
+        """Milliseconds of the undisturbed passes."""
+        return [ms for ms, look in zip(self.ms, self.canary, strict=True) if not disturbed(look, quiet)]
 
 
 @dataclass
 class NetworkRuns:
-    """How often a network launches each kernel, and its runs in each session."""
+    """How often a network launches each kernel, its runs in each session, and the canary beside them."""
 
     kernels: dict[str, int]
     sessions: list[list[Run]] = field(default_factory=list)
+    canary: list[Look] = field(default_factory=list)
+
+    def add(self, runs: list[Run], canary: Look) -> None:
+        self.sessions.append(runs)
+        self.canary.append(canary)
+
+    def good(self, quiet: Look) -> list[list[Run]]:
+        """The undisturbed sessions."""
+        return [runs for runs, look in zip(self.sessions, self.canary, strict=True) if runs and not disturbed(look, quiet)]
 
 
 class Record:
@@ -50,27 +63,17 @@ class Record:
         self.kernels: dict[str, KernelPasses] = {}
         self.skipped: dict[str, str] = {}  # kernels that cannot be measured, and why
         self.networks: dict[str, NetworkRuns] = {}
-        self.canaries: list[float] = []  # milliseconds of the canary by session
+        self.sessions = 0  # processes that have measured
         self.spent: dict[str, float] = {}  # seconds of measuring by campaign
         self.commands: list[str] = []
 
     # ---- growing
 
-    def begin_session(self) -> int:
-        """The number of a new session, whose canary is not known yet."""
-        self.canaries.append(0.0)
-        return len(self.canaries) - 1
-
-    def saw_canary(self, session: int, ms: float) -> None:
-        """The smaller of what a session shows: its other canaries may have been disturbed for a moment only."""
-        known = self.canaries[session]
-        self.canaries[session] = min(known, ms) if known else ms
-
-    def add_kernel(self, session: int, text: str, ms: float, runs: int) -> None:
+    def add_kernel(self, text: str, ms: float, runs: int, canary: Look) -> None:
         passes = self.kernels.setdefault(text, KernelPasses())
         passes.ms.append(ms)
         passes.runs.append(runs)
-        passes.session.append(session)
+        passes.canary.append(canary)
 
     def skip(self, text: str, why: str) -> None:
         self.skipped[text] = why
@@ -84,42 +87,51 @@ class Record:
 
     # ---- what is there
 
-    def passes(self, text: str) -> int:
-        """Good passes over a kernel."""
-        found = self.kernels.get(text)
-        return 0 if found is None else sum(self._good(session) for session in found.session)
+    def passes(self) -> Counter[str]:
+        """Undisturbed passes over each kernel."""
+        quiet = self.quiet
+        return Counter({text: len(found.good(quiet)) for text, found in self.kernels.items()} if quiet else {})
 
-    def _good(self, session: int) -> bool:
-        best = min((ms for ms in self.canaries if ms), default=0.0)
-        return self.canaries[session] <= best * _BAD_CANARY
+    @property
+    def quiet(self) -> Look | None:
+        """What the canary shows where nothing disturbs; None before anything was measured."""
+        looks = [look for measured in (self.kernels, self.networks) for found in measured.values() for look in found.canary]
+        return usual_least(looks) if looks else None
 
     def measured_kernels(self) -> tuple[MeasuredKernel, ...]:
-        """The usual time of the passes; a pass far above the least was disturbed and does not count. The spread is that of all passes, relative.
+        """The usual time of the undisturbed passes, or of all where none was; their spread, relative, and how many there were.
 
         Not the least itself: it falls with the number of passes, so that kernels measured often would seem faster than their neighbours.
         """
-        return tuple(
-            MeasuredKernel(Signature.parse(text), usual(found.ms), max(found.ms) / min(found.ms) - 1, len(found.ms))
-            for text, found in self.kernels.items()
-        )
+        quiet = self.quiet
+        found = []
+        for text, passes in self.kernels.items():
+            each = (passes.good(quiet) if quiet else []) or passes.ms
+            found.append(MeasuredKernel(Signature.parse(text), usual(each), max(each) / min(each) - 1, len(each)))
+        return tuple(found)
 
     def measured_networks(self) -> tuple[MeasuredNetwork, ...]:
         """The geometric mean of the sessions' times, each its tenth percentile, and their standard deviation, relative, as the spread.
 
-        Not a percentile of all runs together: as with kernels, it would fall with the number of sessions. No session is left out: what
-        disturbs for a moment is out already, and what is left is the drift of the machine, which is to be in the mean.
+        Not a percentile of all runs together: as with kernels, it would fall with the number of sessions. No session is left out but for
+        those in which a network found no quiet moment: what is left is the drift of the machine, which is to be in the mean.
         """
-        own = self.host.threads == 1 and self.host.provider == "CPUExecutionProvider"
         found = []
         for name, network in self.networks.items():
-            sessions = [runs for runs in network.sessions if runs]
-            if not sessions:
+            each = self.session_times(name)
+            if not each:
                 continue
-            each = [timing(runs, own).ms for runs in sessions]
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
             spread = float(np.std(np.log(each), ddof=1)) if len(each) > 1 else 0.0
             found.append(MeasuredNetwork(name, mean(each), spread, kernels))
         return tuple(found)
+
+    def session_times(self, name: str) -> list[float]:
+        """Milliseconds of a network in each session in which something was undisturbed; in all where there is none."""
+        own = self.host.threads == 1 and self.host.provider == "CPUExecutionProvider"
+        network = self.networks[name]
+        quiet = self.quiet
+        return [timing(runs, own).ms for runs in (network.good(quiet) if quiet else []) or network.sessions if runs]
 
     # ---- the file
 
@@ -133,15 +145,16 @@ class Record:
             "host": self.host.to_json(),
             "spent": {name: round(seconds, 2) for name, seconds in self.spent.items()},
             "commands": self.commands,
-            "canaries": self.canaries,
+            "sessions": self.sessions,
             "signatures": texts,
-            "kernels": [[place[text], k.ms, k.runs, k.session] for text, k in self.kernels.items()],
+            "kernels": [[place[text], k.ms, k.runs, k.canary] for text, k in self.kernels.items()],
             "skipped": [[place[text], why] for text, why in self.skipped.items()],
             "networks": [
                 {
                     "name": name,
                     "kernels": [[place[text], count] for text, count in network.kernels.items()],
                     "sessions": [[[round(wall / _UNIT), round(cpu / _UNIT)] for wall, cpu in runs] for runs in network.sessions],
+                    "canary": network.canary,
                 }
                 for name, network in self.networks.items()
             ],
@@ -167,13 +180,14 @@ class Record:
         texts = [str(text) for text in document["signatures"]]
         record.spent = {str(name): float(seconds) for name, seconds in document["spent"].items()}
         record.commands = [str(command) for command in document["commands"]]
-        record.canaries = [float(ms) for ms in document["canaries"]]
-        for place, ms, runs, session in document["kernels"]:
-            record.kernels[texts[place]] = KernelPasses(_floats(ms), [int(n) for n in runs], [int(n) for n in session])
+        record.sessions = int(document["sessions"])
+        for place, ms, runs, canary in document["kernels"]:
+            record.kernels[texts[place]] = KernelPasses(_floats(ms), [int(n) for n in runs], _looks(canary))
         record.skipped = {texts[place]: str(why) for place, why in document["skipped"]}
         for network in document["networks"]:
             sessions = [[(wall * _UNIT, cpu * _UNIT) for wall, cpu in runs] for runs in network["sessions"]]
-            record.networks[str(network["name"])] = NetworkRuns({texts[place]: int(n) for place, n in network["kernels"]}, sessions)
+            kernels = {texts[place]: int(n) for place, n in network["kernels"]}
+            record.networks[str(network["name"])] = NetworkRuns(kernels, sessions, _looks(network["canary"]))
         return record
 
 
@@ -196,6 +210,10 @@ def mean(times: Sequence[float]) -> float:
 def usual(times: Sequence[float]) -> float:
     """The geometric mean of the times that are not far above the least."""
     return mean([ms for ms in times if ms <= min(times) * _DISTURBED])
+
+
+def _looks(pairs: Iterable[Any]) -> list[Look]:
+    return [(float(core), float(memory)) for core, memory in pairs]
 
 
 def _floats(values: Iterable[Any]) -> list[float]:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from onnx import helper
 
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile.build import SingleKernel, variants
+from graphopt.cost.profile.canary import Canary, Look, worse
 from graphopt.cost.profile.clock import Run, pinned, repeat, timed, timing
 from graphopt.cost.profile.session import CPU, Bound, elem_type, open_session, static_inputs
 from graphopt.errors import GraphoptError, RuntimeRefusedError
@@ -28,26 +30,37 @@ from graphopt.quality.inputs import synthetic_inputs
 _KERNEL_SECONDS = 0.012  # of timed runs, at least _LEAST of them and no more than _MOST clean ones
 _LEAST, _MOST = 5, 12
 _ENOUGH_CLEAN = 5
+_TRIES = 3  # at a kernel, until nothing disturbs
+_AT_ONCE = 12  # kernels that are loaded together
 _VISIT = 3  # timed runs of a network in a row
 _VISIT_SECONDS = 0.01  # or as many as take this long
 
 
 def measure_kernels(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]) -> None:
-    """Measure the job's signatures in its order; a result each."""
+    """Measure the job's signatures in its order; a result each.
+
+    Some are loaded before the first of them is measured, as loading takes longer and an undisturbed moment may be short.
+    """
     settings = _Settings(job)
+    canary = settings.canary()
+    canary.wait()
     overhead = _Overhead(settings)
-    report({"canary": _canary(settings)})
-    for text in job["signatures"]:
-        report({"signature": text, "start": True})
-        try:
-            report({"signature": text} | _kernel(Signature.parse(text), int(job["block"]), settings, overhead))
-        except GraphoptError as error:
-            report({"signature": text, "error": str(error)})
-    report({"canary": _canary(settings)})
+    texts = job["signatures"]
+    for start in range(0, len(texts), _AT_ONCE):
+        loaded = []
+        for text in texts[start : start + _AT_ONCE]:
+            report({"signature": text, "start": True})
+            try:
+                loaded.append((text, *_loaded(Signature.parse(text), int(job["block"]), settings)))
+            except GraphoptError as error:
+                report({"signature": text, "error": str(error)})
+        for text, single, call in loaded:
+            report({"signature": text, "start": True})
+            report({"signature": text} | _kernel(single, call, settings, overhead, canary))
 
 
 def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]) -> None:
-    """Measure the job's files in turns, in shuffled order, for its seconds but at least twice each; the runs of each.
+    """Measure the job's files in turns, in shuffled order, for its seconds but at least twice each; the undisturbed runs of each, if any.
 
     They are loaded in shuffled order, too: where a model's memory lies is decided by what was loaded before it, and changes its time by a tenth.
     """
@@ -60,25 +73,32 @@ def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]
             calls[path] = _network(path, settings)
         except GraphoptError as error:
             report({"path": path, "error": str(error)})
-    canary = _canary(settings)
-    report({"canary": canary})
-    runs: dict[str, list[Run]] = {path: [] for path in calls}
+    canary = settings.canary()
+    report({"loaded": True})
+    visits: dict[str, list[tuple[Look, list[Run]]]] = {path: [] for path in calls}  # with the canary beside each
     end = time.perf_counter() + float(job["seconds"])
     rounds = 0
     while calls and (rounds < 2 or time.perf_counter() < end):
         for path in rng.permutation(list(calls)):
-            runs[path] += _visit(calls[path])
+            before = canary.wait(until=end)
+            found = _visit(calls[path])
+            visits[path].append((worse(before, canary.look()), found))
             if rounds >= 2 and time.perf_counter() > end:
                 break
         rounds += 1
-    for path, found in runs.items():
-        report({"path": path, "runs": found})
+    for path, made in visits.items():
+        kept = [visit for visit in made if not canary.disturbs(visit[0])] or made
+        report({"path": path, "runs": [run for _, runs in kept for run in runs], "canary": reduce(worse, [look for look, _ in kept])})
 
 
 class _Settings:
     def __init__(self, job: Mapping[str, Any]) -> None:
         self.threads, self.provider = int(job["threads"]), str(job["provider"])
         self.own_thread = self.threads == 1 and self.provider == CPU
+        self._quiet = job.get("quiet")  # of the canary, as other processes have seen it
+
+    def canary(self) -> Canary:
+        return Canary(self.threads, self.provider, self.own_thread, self._quiet)
 
 
 def _network(path: str, settings: _Settings) -> Bound:
@@ -99,12 +119,17 @@ def _visit(call: Bound) -> list[Run]:
     return runs
 
 
-def _kernel(sig: Signature, block: int, settings: _Settings, overhead: _Overhead) -> dict[str, Any]:
-    single, call = _loaded(sig, block, settings)
-    runs = repeat(call, _KERNEL_SECONDS, _LEAST, _MOST, settings.own_thread)
+def _kernel(single: SingleKernel, call: Bound, settings: _Settings, overhead: _Overhead, canary: Canary) -> dict[str, Any]:
+    """What runs between two looks at the canary say; runs that were disturbed are made again, a few times."""
+    for _ in range(_TRIES):
+        before = canary.wait()
+        runs = repeat(call, _KERNEL_SECONDS, _LEAST, _MOST, settings.own_thread)
+        seen = worse(before, canary.look())
+        if not canary.disturbs(seen):
+            break
     found = timing(runs, settings.own_thread, _ENOUGH_CLEAN)
     ms = max(found.ms - overhead.ms(single.copies), 1e-5) / single.copies
-    return {"ms": ms, "spread": found.spread, "runs": found.runs, "clean": found.clean}
+    return {"ms": ms, "runs": found.runs, "canary": seen}
 
 
 _PLACEMENT: dict[tuple[str, int], int] = {}  # which variant worked for an operator with so many inputs
@@ -154,22 +179,6 @@ def _idle(count: int, settings: _Settings) -> Bound:
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
     session = open_session(model, settings.threads, settings.provider, optimize=False)
     return Bound(session, {"x": np.ones(1, np.float32)}, settings.provider)
-
-
-_CANARIES = (
-    "Conv(float[1,64,28,28], *float[64,64,3,3], *float[64]) -> float[1,64,28,28] {kernel_shape=[3,3] pads=[1,1,1,1]}",
-    "Add(float[1,64,64,64], float[1,64,64,64]) -> float[1,64,64,64]",
-)
-
-
-def _canary(settings: _Settings) -> list[float]:
-    """Milliseconds of two kernels that are the same in every pass: one that computes, one that moves memory."""
-    found = []
-    for text in _CANARIES:
-        single, call = _loaded(Signature.parse(text), 1, settings)
-        runs = repeat(call, 0.03, 10, 40, settings.own_thread)
-        found.append(timing(runs, settings.own_thread).ms / single.copies)
-    return found
 
 
 def main() -> None:

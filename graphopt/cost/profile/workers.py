@@ -19,7 +19,7 @@ _SLOW = f"no result within {_STALLED:g} s"
 
 
 def kernel_results(signatures: Sequence[str], settings: Mapping[str, Any]) -> Generator[Mapping[str, Any], None, None]:
-    """Results for all signatures, whatever happens to the process: `signature` with `ms`, `spread`, `runs`, or with `error`; and `canary`."""
+    """Results for all signatures, whatever happens to the process: `signature` with `ms`, `runs` and the `canary` then, or with `error`."""
     left = list(signatures)
     while left:
         at: str | None = None
@@ -33,8 +33,6 @@ def kernel_results(signatures: Sequence[str], settings: Mapping[str, Any]) -> Ge
                 left.remove(result["signature"])
                 at = None
                 yield result
-            elif "canary" in result:
-                yield result
         if not left:
             return
         if at is None:
@@ -46,7 +44,7 @@ def kernel_results(signatures: Sequence[str], settings: Mapping[str, Any]) -> Ge
 
 
 def network_results(paths: Sequence[str], settings: Mapping[str, Any]) -> Generator[Mapping[str, Any], None, None]:
-    """Results for all files: `path` with `runs`, or with `error`; and `canary`."""
+    """Results for all files: `path` with `runs` and the `canary` beside them, or with `error`; and `loaded` once before."""
     left = list(paths)
     while left:
         at: str | None = None
@@ -60,7 +58,7 @@ def network_results(paths: Sequence[str], settings: Mapping[str, Any]) -> Genera
             elif "path" in result:
                 left.remove(result["path"])
                 yield result
-            elif "canary" in result:
+            elif "loaded" in result:
                 yield result
             finished = finished or "done" in result
         if finished or not left:
