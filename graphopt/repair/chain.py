@@ -3,7 +3,7 @@
 What is best for each of them with the others as they are is not the best that they can do together. So least squares are solved for the
 matrix of all, and that is factorized again to the same ranks, for the inputs that the compressed model has: for two products this is
 reduced-rank regression (Izenman, 1975; for convolutions Zhang et al., Accelerating Very Deep Convolutional Networks for Classification and
-Detection, 2015).
+Detection,  2015), and factors along other axes are then improved by alternating least squares.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Chain:
     def ranks(self) -> Ranks:
         return tuple(stage.sizes[1] for stage in self.stages[:-1])
 
-    def factors(self, matrix: Array, second: Array | None = None) -> Factors:
+    def factors(self, matrix: Array, second: Array | None = None, in_turns: bool = False) -> Factors:
         """The factors of these ranks of a matrix [groups, outs, ins], best for inputs with the second moments [groups, ins, ins]."""
-        return self.form(matrix, second).factors(self.ranks)
+        return self.form(matrix, second).factors(self.ranks, in_turns)
 
-    def within_reach(self, change: Array, second: Array) -> Array:
-        """The change of the whole matrix that comes closest to a given one and leaves the ranks as they are."""
-        return self.factors(self.whole.matrix + change, second).matrix - self.whole.matrix
+    def within_reach(self, change: Array, second: Array, final: bool) -> Array:
+        """The change of the whole matrix that comes closest to a given one and leaves the ranks as they are; closer if it is `final`."""
+        return self.factors(self.whole.matrix + change, second, in_turns=final).matrix - self.whole.matrix
 
     def form(self, matrix: Array, second: Array | None) -> Form:
         kernel = Kernel(matrix.reshape(*matrix.shape[:2], *self.whole.product.shape[2:]), second)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphopt.repair.lowrank import Split, expand, marginal, refit
+from graphopt.repair.alternating import alternated
+from graphopt.repair.lowrank import Split, by_place, expand, marginal, refit
 
 Array = npt.NDArray[Any]
 Ranks = tuple[int, ...]
@@ -88,7 +89,8 @@ class Form(ABC):
         """About the share of the energy that is lost: exact where one singular value decomposition is all there is to it."""
 
     @abstractmethod
-    def factors(self, ranks: Ranks) -> Factors: ...
+    def factors(self, ranks: Ranks, in_turns: bool = False) -> Factors:
+        """The stages of these ranks; with `in_turns` improved by alternating least squares, where they are not the best already."""
 
     def at(self, rank: int) -> Ranks | None:
         """The ranks that a single number asks for; None where it is too large."""
@@ -127,7 +129,7 @@ class Channel(_OneRank):
         groups, outs = self.kernel.weight.shape[:2]
         return float(groups * ranks[0] * (math.prod(self.kernel.weight.shape[2:]) + outs))
 
-    def factors(self, ranks: Ranks) -> Factors:
+    def factors(self, ranks: Ranks, in_turns: bool = False) -> Factors:
         weight = self.kernel.weight
         last, first = self.split.factors(ranks[0])
         axes = range(weight.ndim - 3)
@@ -167,10 +169,12 @@ class Spatial(_OneRank):
         wider = math.prod(self.kernel.scale[axis] for axis in self._last)
         return float(self._groups * ranks[0] * (self._kept * wider + self._outs * math.prod(self._far)))
 
-    def factors(self, ranks: Ranks) -> Factors:
+    def factors(self, ranks: Ranks, in_turns: bool = False) -> Factors:
         rank, axes = ranks[0], self.kernel.weight.ndim - 3
         tall, first = self.split.factors(rank)
-        last, _ = refit(self._matrix, self._second, first, tall)
+        last = self._solved(first, by_place(tall, self._outs))
+        if in_turns and self._second is not None:
+            first, last = alternated(self._matrix, self._second, first, last, self._solved)
         near = [self._near[self._first.index(axis)] if axis in self._first else 1 for axis in range(axes)]
         far = [self._far[self._last.index(axis)] if axis in self._last else 1 for axis in range(axes)]
         stages = (
@@ -180,6 +184,10 @@ class Spatial(_OneRank):
         whole = expand(last, first).reshape(self._groups, self._outs, self._channels, *self._near, *self._far)
         whole = whole.transpose(tuple(np.argsort(self._order)))
         return Factors(stages, whole.reshape(self._groups, self._outs, -1))
+
+    def _solved(self, first: Array, before: Array) -> Array:
+        """The last stage that is best for a first one."""
+        return refit(self._matrix, self._second, first, before)[0]
 
 
 class Tucker(Form):
@@ -229,12 +237,15 @@ class Tucker(Form):
     def estimate(self, ranks: Ranks) -> float:
         return _lost_share(self._input, ranks[0]) + _lost_share(self._output, ranks[1])
 
-    def factors(self, ranks: Ranks) -> Factors:
+    def factors(self, ranks: Ranks, in_turns: bool = False) -> Factors:
         weight = self.kernel.weight
         groups, outs, channels, *kernel = weight.shape
         tall, first = self._input.factors(ranks[0])
-        top, moments = refit(self.kernel.matrix, self.kernel.second, first, tall)
-        last, core = Split(top, moments).factors(ranks[1])
+        last, core = self._solved(first, by_place(tall, outs), ranks[1])
+        if in_turns and self.kernel.second is not None:
+            matrix, second = self.kernel.matrix, self.kernel.second
+            first, _ = alternated(matrix, second, first, last @ core, lambda first, top: np.matmul(*self._solved(first, top, ranks[1])))
+            last, core = self._solved(first, last @ core, ranks[1])
         ones = [1] * len(kernel)
         stages = (
             Stage(first.reshape(groups, ranks[0], channels, *ones), frozenset()),
@@ -242,6 +253,10 @@ class Tucker(Form):
             Stage(last.reshape(groups, outs, ranks[1], *ones), frozenset()),
         )
         return Factors(stages, expand(last @ core, first))
+
+    def _solved(self, first: Array, before: Array, rank: int) -> tuple[Array, Array]:
+        """The other two stages that are best for a first one; `before` is the matrix that they amount to, about."""
+        return Split(*refit(self.kernel.matrix, self.kernel.second, first, before)).factors(rank)
 
 
 def forms(kernel: Kernel, method: str) -> Iterator[Form]:

@@ -9,6 +9,7 @@ for Classification and Detection, 2015).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,26 @@ _RIDGE = 1e-6
 
 
 class Split:
-    """M = U V, cut at some rank."""
+    """M = U V, cut at some rank. Decomposed when it is first asked for more than its full rank."""
 
     def __init__(self, matrix: Array, second: Array | None) -> None:
-        self._matrix = matrix
+        self._matrix, self._second = matrix, second
+
+    @cached_property
+    def _decomposed(self) -> tuple[Array, Array, Array | None]:
+        """Squares of singular values [groups, full rank], largest first, vectors in that order, and, if these are of the inputs, M L."""
+        matrix, second = self._matrix, self._second
         outs, ins = matrix.shape[1:]
-        self._root = None
         if outs <= ins:
             weighted = matrix if second is None else matrix @ second
-            values, self._vectors = _descending(weighted @ matrix.swapaxes(1, 2))
-        else:
-            self._root = matrix if second is None else matrix @ root(second)
-            values, self._vectors = _descending(self._root.swapaxes(1, 2) @ self._root)
-        self.energies = values.clip(min=0)  # [groups, full rank]: squares of singular values, largest first
+            return *_descending(weighted @ matrix.swapaxes(1, 2)), None
+        weighted = matrix if second is None else matrix @ root(second)
+        return *_descending(weighted.swapaxes(1, 2) @ weighted), weighted
+
+    @property
+    def energies(self) -> Array:
+        """[groups, full rank]: squares of singular values, largest first."""
+        return self._decomposed[0]
 
     @property
     def full(self) -> int:
@@ -45,9 +53,10 @@ class Split:
 
     def factors(self, rank: int) -> tuple[Array, Array]:
         """U [groups, outs, rank] with orthonormal columns, and V [groups, rank, ins]."""
-        basis = self._vectors[:, :, :rank]
-        if self._root is not None:
-            basis = np.linalg.qr(self._root @ basis)[0]
+        _, vectors, weighted = self._decomposed
+        basis = vectors[:, :, :rank]
+        if weighted is not None:
+            basis = np.linalg.qr(weighted @ basis)[0]
         return basis, basis.swapaxes(1, 2) @ self._matrix
 
 
@@ -75,12 +84,12 @@ def marginal(second: Array | None, kept: int) -> Array | None:
     return np.asarray(np.einsum("gajbj->gab", second.reshape(groups, kept, ins // kept, kept, ins // kept)))
 
 
-def refit(matrix: Array, second: Array | None, reduced: Array, tall: Array) -> tuple[Array, Array]:
+def refit(matrix: Array, second: Array | None, reduced: Array, before: Array) -> tuple[Array, Array]:
     """The best matrix on top of features that are made of each place's inputs alike, and the second moments of those.
 
     Inputs are [kept, places]; the features at a place are `reduced` [groups, rank, kept] times the inputs there. The answer is
-    [groups, outs, rank * places] and [groups, rank * places, rank * places], with the places last. `tall` [groups, outs * places, rank] is
-    what the matrix would be if places were unrelated.
+    [groups, outs, rank * places] and [groups, rank * places, rank * places], with the places last. It is found as a
+    change of `before`.
     """
     groups, _, ins = matrix.shape
     rank, kept = reduced.shape[1:]
@@ -92,8 +101,13 @@ def refit(matrix: Array, second: Array | None, reduced: Array, tall: Array) -> t
     else:
         half = _reduce(second, reduced, places)  # [groups, ins, rank * places]
         moments = _reduce(half.swapaxes(1, 2), reduced, places)
-    before = tall.reshape(groups, -1, places, rank).swapaxes(2, 3).reshape(groups, -1, rank * places)
     return improved(before, moments, across), moments
+
+
+def by_place(tall: Array, outs: int) -> Array:
+    """What `refit` starts from, where places are taken as unrelated: [groups, outs * places, rank] as [groups, outs, rank * places]."""
+    groups, _, rank = tall.shape
+    return np.asarray(tall.reshape(groups, outs, -1, rank).swapaxes(2, 3).reshape(groups, outs, -1))
 
 
 def improved(before: Array, moments: Array, across: Array) -> Array:
@@ -126,4 +140,4 @@ def _reduce(rows: Array, reduced: Array, places: int) -> Array:
 
 def _descending(symmetric: Array) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(symmetric)
-    return values[:, ::-1], vectors[:, :, ::-1]
+    return values[:, ::-1].clip(min=0), vectors[:, :, ::-1]

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from scipy import linalg
 
 Array = npt.NDArray[Any]
-Within = Callable[[Array, Array], Array]  # of a change of the matrix and the inputs' second moments: the nearest that is possible
+# Of a change of the matrix, the inputs' second moments, and whether it is the last word: the nearest change that is possible.
+Within = Callable[[Array, Array, bool], Array]
 
 _RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the inputs' mean variance
 _SINGLE = 1024  # layers with more inputs are summed up and solved in single precision
@@ -71,7 +72,7 @@ class Change:
 def solve(fit: Sums, held: Sums, intercept: bool, like: Change | None = None, within: Within | None = None) -> Change | None:
     """The change that is best for both parts, its ridge chosen by `held`, or that of a change before; None where no change is best."""
     if like is not None:
-        found = _solution((fit, held), like.ridge, intercept, within)
+        found = _solution((fit, held), like.ridge, intercept, within, final=True)
         return None if found is None else Change(*found, like.before, _error(held, *found), like.ridge)
     before = held.rr / max(held.count, 1)
     choices = _RIDGES[_FIRST_SINGLE if fit.single else 0 :]
@@ -83,11 +84,13 @@ def solve(fit: Sums, held: Sums, intercept: bool, like: Change | None = None, wi
     if not errors:
         return None
     best = min(errors, key=lambda ridge: errors[ridge])
-    found = _solution((fit, held), best, intercept, within)
+    found = _solution((fit, held), best, intercept, within, final=True)
     return None if found is None else Change(*found, before, errors[best], best)
 
 
-def _solution(parts: Sequence[Sums], ridge: float, intercept: bool, within: Within | None) -> tuple[Array, Array] | None:
+def _solution(
+    parts: Sequence[Sums], ridge: float, intercept: bool, within: Within | None, final: bool = False
+) -> tuple[Array, Array] | None:
     """The change of matrix and bias for one ridge; None where the system cannot be solved."""
     single = parts[0].single
     count = max(sum(part.count for part in parts), 1)
@@ -110,7 +113,7 @@ def _solution(parts: Sequence[Sums], ridge: float, intercept: bool, within: With
     try:
         matrix = _symmetric_solve(system, across)
         if within is not None and metric is not None:
-            matrix = within(matrix, metric)
+            matrix = within(matrix, metric, final)
     except (np.linalg.LinAlgError, linalg.LinAlgError):
         return None
     if not np.isfinite(matrix).all():
