@@ -3,7 +3,7 @@
 What is best for each of them with the others as they are is not the best that they can do together. So least squares are solved for the
 matrix of all, and that is factorized again to the same ranks, for the inputs that the compressed model has: for two products this is
 reduced-rank regression (Izenman, 1975; for convolutions Zhang et al., Accelerating Very Deep Convolutional Networks for Classification and
-Detection,  2015), and factors along other axes are then improved by alternating least squares.
+Detection, 2015), and factors along other axes are then improved by alternating least squares.
 """
 
 from __future__ import annotations
