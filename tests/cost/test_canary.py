@@ -61,3 +61,9 @@ def test_it_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None
     clock = Clock(monkeypatch, [1.6])
     canary((1.0, 9.0)).wait(until=0.5)
     assert clock.now == pytest.approx(0.5, abs=0.01)
+
+
+def test_several_threads_are_not_looked_at() -> None:
+    found = Canary(2, "CPUExecutionProvider", own_thread=False)
+    assert found.wait() == found.quiet == (0.0, 0.0)
+    assert not found.disturbs(found.look())

@@ -28,7 +28,7 @@ def test_a_network_has_runs_and_a_broken_one_an_error(tmp_path: Path) -> None:
     onnx.save(random_network("squeezenet", 0), good)
     bad.write_bytes(b"no model")
     results = {r["path"]: r for r in network_results([str(good), str(bad)], SETTINGS | {"seconds": 0.05}) if "path" in r}
-    assert len(results[str(good)]["runs"]) >= 6
+    assert len(results[str(good)]["runs"]) >= 3  # of at least one undisturbed visit
     assert "error" in results[str(bad)]
 
 

@@ -73,14 +73,14 @@ class Canary:
         return own if self._known is None else (min(own[0], self._known[0]), min(own[1], self._known[1]))
 
     def look(self) -> Look:
-        """Milliseconds that each takes now."""
-        found = self._measured(0), self._measured(1)
+        """Milliseconds that each takes now; nothing where several threads or another device compute, of which a clock around 20 us says little."""
+        found = (self._measured(0), self._measured(1)) if self._own_thread else (0.0, 0.0)
         self._looks = [*self._looks[-_KEPT_LOOKS:], found]
         return found
 
     def _measured(self, which: int) -> float:
-        runs = repeat(self._calls[which], _SECONDS[which], _LEAST_RUNS, _MOST_RUNS, self._own_thread)
-        return timing(runs, self._own_thread, _LEAST_RUNS).ms
+        runs = repeat(self._calls[which], _SECONDS[which], _LEAST_RUNS, _MOST_RUNS)
+        return timing(runs, enough=_LEAST_RUNS).ms
 
     def disturbs(self, look: Look) -> bool:
         """Whether something did."""
