@@ -87,7 +87,7 @@ class Truths:
         print(f"  session {self._session} over {len(self._models)} networks", file=sys.stderr)
 
     def of(self, name: str) -> Truth:
-        each = self._record.session_times(name)
+        each = self._record.session_times(name, self._record.quiet)
         return Truth(mean(each), mean(each[::2]), mean(each[1::2] or each))
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from graphopt.errors import TargetError
 from graphopt.ir.files import write_atomically
 
 FILE = "profile.json"
+T = TypeVar("T")
 
 _DISTURBED = 1.1  # a pass of one kernel that takes so much longer than its best was disturbed, whatever the canary says
 _UNIT = 1e-7  # seconds: runs are kept as whole numbers of these
@@ -33,10 +34,6 @@ class KernelPasses:
     runs: list[int] = field(default_factory=list)
     canary: list[Look] = field(default_factory=list)
 
-    def good(self, quiet: Look) -> list[float]:
-        """Milliseconds of the undisturbed passes."""
-        return [ms for ms, look in zip(self.ms, self.canary, strict=True) if not disturbed(look, quiet)]
-
 
 @dataclass
 class NetworkRuns:
@@ -49,10 +46,6 @@ class NetworkRuns:
     def add(self, runs: list[Run], canary: Look) -> None:
         self.sessions.append(runs)
         self.canary.append(canary)
-
-    def good(self, quiet: Look) -> list[list[Run]]:
-        """The undisturbed sessions."""
-        return [runs for runs, look in zip(self.sessions, self.canary, strict=True) if runs and not disturbed(look, quiet)]
 
 
 class Record:
@@ -90,7 +83,7 @@ class Record:
     def passes(self) -> Counter[str]:
         """Undisturbed passes over each kernel."""
         quiet = self.quiet
-        return Counter({text: len(found.good(quiet)) for text, found in self.kernels.items()} if quiet else {})
+        return Counter({text: len(_undisturbed(found.ms, found.canary, quiet)) for text, found in self.kernels.items()})
 
     @property
     def quiet(self) -> Look | None:
@@ -106,7 +99,7 @@ class Record:
         quiet = self.quiet
         found = []
         for text, passes in self.kernels.items():
-            each = (passes.good(quiet) if quiet else []) or passes.ms
+            each = _undisturbed(passes.ms, passes.canary, quiet) or passes.ms
             found.append(MeasuredKernel(Signature.parse(text), usual(each), max(each) / min(each) - 1, len(each)))
         return tuple(found)
 
@@ -116,9 +109,10 @@ class Record:
         Not a percentile of all runs together: as with kernels, it would fall with the number of sessions. No session is left out but for
         those in which a network found no quiet moment: what is left is the drift of the machine, which is to be in the mean.
         """
+        quiet = self.quiet
         found = []
         for name, network in self.networks.items():
-            each = self.session_times(name)
+            each = self.session_times(name, quiet)
             if not each:
                 continue
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
@@ -126,12 +120,11 @@ class Record:
             found.append(MeasuredNetwork(name, mean(each), spread, kernels))
         return tuple(found)
 
-    def session_times(self, name: str) -> list[float]:
+    def session_times(self, name: str, quiet: Look | None) -> list[float]:
         """Milliseconds of a network in each session in which something was undisturbed; in all where there is none."""
         own = self.host.threads == 1 and self.host.provider == "CPUExecutionProvider"
         network = self.networks[name]
-        quiet = self.quiet
-        return [timing(runs, own).ms for runs in (network.good(quiet) if quiet else []) or network.sessions if runs]
+        return [timing(runs, own).ms for runs in _undisturbed(network.sessions, network.canary, quiet) or network.sessions if runs]
 
     # ---- the file
 
@@ -200,6 +193,11 @@ def open_record(folder: Path, host: Host) -> Record:
         return Record(host)
     host.check(record.host, folder)
     return record
+
+
+def _undisturbed(measured: Sequence[T], canary: Sequence[Look], quiet: Look | None) -> list[T]:
+    """What was measured beside a canary that nothing disturbed."""
+    return [what for what, look in zip(measured, canary, strict=True) if quiet is None or not disturbed(look, quiet)]
 
 
 def mean(times: Sequence[float]) -> float:
