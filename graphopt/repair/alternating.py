@@ -17,7 +17,7 @@ from graphopt.repair.lowrank import cost, expand
 
 Array = npt.NDArray[Any]
 
-TURNS = 4
+_TURNS = 4
 _STEPS = 12  # of conjugate gradients in a turn
 _LEAST_GAIN = 1e-3  # of the cost, for another turn
 _MOST_WORK = 5e9  # multiplications in a step: of larger layers the first stage stays as it is
@@ -32,14 +32,15 @@ def alternated(matrix: Array, second: Array, first: Array, top: Array, solved: C
     if matrix.size * matrix.shape[2] > _MOST_WORK:
         return first, top
     least = cost(matrix, expand(top, first), second)
-    for _ in range(TURNS):
+    for _ in range(_TURNS):
         better = _first(matrix, second, first, top)
         on_top = solved(better, top)
         now = cost(matrix, expand(on_top, better), second)
         if now >= least:
             break
-        first, top, gain, least = better, on_top, 1 - now / least, now
-        if gain < _LEAST_GAIN:
+        enough = least - now < _LEAST_GAIN * least
+        first, top, least = better, on_top, now
+        if enough:
             break
     return first, top
 

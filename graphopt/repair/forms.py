@@ -244,8 +244,8 @@ class Tucker(Form):
         last, core = self._solved(first, by_place(tall, outs), ranks[1])
         if in_turns and self.kernel.second is not None:
             matrix, second = self.kernel.matrix, self.kernel.second
-            first, _ = alternated(matrix, second, first, last @ core, lambda first, top: np.matmul(*self._solved(first, top, ranks[1])))
-            last, core = self._solved(first, last @ core, ranks[1])
+            first, top = alternated(matrix, second, first, last @ core, lambda first, top: np.matmul(*self._solved(first, top, ranks[1])))
+            last, core = Split(top, None).factors(ranks[1])  # which is of that rank
         ones = [1] * len(kernel)
         stages = (
             Stage(first.reshape(groups, ranks[0], channels, *ones), frozenset()),

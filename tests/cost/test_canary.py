@@ -27,7 +27,7 @@ class Clock:
 
 
 def canary(quiet: Look | None = None) -> Canary:
-    return Canary(1, "CPUExecutionProvider", own_thread=True, quiet=quiet)
+    return Canary(own_thread=True, quiet=quiet)
 
 
 def test_what_takes_longer_than_usual_is_disturbed() -> None:
@@ -64,6 +64,6 @@ def test_it_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_several_threads_are_not_looked_at() -> None:
-    found = Canary(2, "CPUExecutionProvider", own_thread=False)
+    found = Canary(own_thread=False)
     assert found.wait() == found.quiet == (0.0, 0.0)
     assert not found.disturbs(found.look())

@@ -6,7 +6,7 @@ import datetime
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from graphopt.cost.kernel import Signature
 from graphopt.cost.open_shapes import FixedSizes
 from graphopt.cost.profile.agreement import Agreement
 from graphopt.cost.profile.asked import Source, asked, fixed_file
-from graphopt.cost.profile.canary import Look
+from graphopt.cost.profile.canary import as_look
 from graphopt.cost.profile.clock import processors
 from graphopt.cost.profile.host import best_processor
 from graphopt.cost.profile.session import CPU
@@ -67,8 +67,7 @@ class Campaign:
         self._saved = time.perf_counter()
         self.loading = 0.0  # seconds that loading the networks took in the last session
         host = record.host
-        alone = host.threads == 1 and host.provider == CPU
-        processor = best_processor() if alone and processors() else None
+        processor = best_processor() if host.own_thread and processors() else None
         self.agreement = Agreement(load_rules(_RULES).with_block(host.block))  # of the networks prepared so far, on the CPU
         self._settings = {"threads": host.threads, "provider": host.provider, "block": host.block, "processor": processor}
 
@@ -147,7 +146,7 @@ class Campaign:
                 if "error" in result:
                     self.record.skip(result["signature"], result["error"])
                 else:
-                    self.record.add_kernel(result["signature"], float(result["ms"]), int(result["runs"]), _look(result))
+                    self.record.add_kernel(result["signature"], float(result["ms"]), int(result["runs"]), as_look(result["canary"]))
                     number += 1
                 if now >= end and number >= _LEAST_KERNELS:
                     break
@@ -192,7 +191,7 @@ class Campaign:
                     raise RuntimeRefusedError(f"network {by_path[result['path']].name} cannot be measured: {result['error']}")
                 else:
                     runs = [(float(wall), float(cpu)) for wall, cpu in result["runs"]]
-                    self.record.networks[by_path[result["path"]].name].add(runs, _look(result))
+                    self.record.networks[by_path[result["path"]].name].add(runs, as_look(result["canary"]))
         self._took(time.perf_counter() - before, text)
 
     # ---- the target
@@ -241,11 +240,6 @@ def to_target(record: Record, folder: Path, notes: str, description: str = "") -
         networks=tuple(network for network in record.measured_networks() if network.kernels),
     )
     return fit_target(target).save(folder)
-
-
-def _look(result: Mapping[str, Any]) -> Look:
-    core, memory = result["canary"]
-    return float(core), float(memory)
 
 
 def _groups(models: Sequence[Model]) -> list[list[Model]]:

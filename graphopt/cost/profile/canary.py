@@ -9,7 +9,9 @@ last cache with us makes a product with 16 MB of weights take up to twice as lon
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ from onnx import helper, numpy_helper
 from graphopt.cost.profile.clock import repeat, timing
 from graphopt.cost.profile.session import Bound, open_session
 
+T = TypeVar("T")
 Look = tuple[float, float]  # milliseconds of the depthwise convolutions, and of the product
 
 # Times the usual least. Undisturbed looks at the convolutions lie within 1.1 of it, disturbed ones above 1.35; those at the product mostly
@@ -36,9 +39,15 @@ _FIRST_SECONDS = 1.0  # that may be waited whatever the time so far
 _LONGEST_SECONDS = 10.0  # of one wait
 
 
-def usual_least(looks: Sequence[Look]) -> Look:
+def as_look(pair: Iterable[Any]) -> Look:
+    """A look that was written as JSON."""
+    core, memory = pair
+    return float(core), float(memory)
+
+
+def usual_least(looks: Iterable[Look]) -> Look:
     """What looks show where nothing disturbs, if that is so now and then."""
-    core, memory = np.percentile(np.array(looks), _USUAL_LEAST, axis=0).tolist()
+    core, memory = np.percentile(np.array(list(looks)), _USUAL_LEAST, axis=0).tolist()
     return core, memory
 
 
@@ -52,16 +61,24 @@ def disturbed(look: Look, quiet: Look) -> bool:
     return any(ms > most * least for ms, most, least in zip(look, _DISTURBED, quiet, strict=True))
 
 
-class Canary:
-    """The same two kernels again and again; `quiet` is what other processes have seen where nothing disturbed."""
+def undisturbed(measured: Sequence[T], looks: Sequence[Look], quiet: Look | None) -> list[T]:
+    """What was measured beside looks at which nothing disturbed; all of it where `quiet` is not known."""
+    return [what for what, look in zip(measured, looks, strict=True) if quiet is None or not disturbed(look, quiet)]
 
-    def __init__(self, threads: int, provider: str, own_thread: bool, quiet: Look | None = None) -> None:
+
+class Canary:
+    """The same two kernels again and again; `quiet` is what other processes have seen where nothing disturbed.
+
+    Without `own_thread`, where several threads or another device compute, it sees nothing: a clock around 20 us says little of these.
+    """
+
+    def __init__(self, own_thread: bool, quiet: Look | None = None) -> None:
+        models = (_convolutions(), _product()) if own_thread else ()
         self._calls = [
-            Bound(open_session(model.SerializeToString(), threads, provider, optimize=True), {"x": np.ones(shape, np.float32)}, provider)
-            for model, shape in (_convolutions(), _product())
+            Bound(open_session(model.SerializeToString(), 1, optimize=True), {"x": np.ones(shape, np.float32)}) for model, shape in models
         ]
-        self._own_thread, self._known = own_thread, quiet
-        self._looks: list[Look] = []
+        self._known = quiet
+        self._looks: deque[Look] = deque(maxlen=_KEPT_LOOKS)
         self._began = time.perf_counter()
         self._waited = 0.0
         self.look()
@@ -73,9 +90,9 @@ class Canary:
         return own if self._known is None else (min(own[0], self._known[0]), min(own[1], self._known[1]))
 
     def look(self) -> Look:
-        """Milliseconds that each takes now; nothing where several threads or another device compute, of which a clock around 20 us says little."""
-        found = (self._measured(0), self._measured(1)) if self._own_thread else (0.0, 0.0)
-        self._looks = [*self._looks[-_KEPT_LOOKS:], found]
+        """Milliseconds that each takes now."""
+        found = (self._measured(0), self._measured(1)) if self._calls else (0.0, 0.0)
+        self._looks.append(found)
         return found
 
     def _measured(self, which: int) -> float:

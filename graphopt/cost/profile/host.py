@@ -30,6 +30,11 @@ class Host:
     threads: int
     block: int
 
+    @property
+    def own_thread(self) -> bool:
+        """Whether the thread that calls the runtime computes, and alone, so that its processor time says something."""
+        return self.threads == 1 and self.provider == CPU
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from graphopt.cost.kernel import Signature
-from graphopt.cost.profile.canary import Look, disturbed, usual_least
+from graphopt.cost.profile.canary import Look, as_look, undisturbed, usual_least
 from graphopt.cost.profile.clock import Run, timing
 from graphopt.cost.profile.host import Host
 from graphopt.cost.target import MeasuredKernel, MeasuredNetwork
@@ -20,7 +20,6 @@ from graphopt.errors import TargetError
 from graphopt.ir.files import write_atomically
 
 FILE = "profile.json"
-T = TypeVar("T")
 
 _DISTURBED = 1.1  # a pass of one kernel that takes so much longer than its best was disturbed, whatever the canary says
 _UNIT = 1e-7  # seconds: runs are kept as whole numbers of these
@@ -83,7 +82,7 @@ class Record:
     def passes(self) -> Counter[str]:
         """Undisturbed passes over each kernel."""
         quiet = self.quiet
-        return Counter({text: len(_undisturbed(found.ms, found.canary, quiet)) for text, found in self.kernels.items()})
+        return Counter({text: len(undisturbed(found.ms, found.canary, quiet)) for text, found in self.kernels.items()})
 
     @property
     def quiet(self) -> Look | None:
@@ -99,7 +98,7 @@ class Record:
         quiet = self.quiet
         found = []
         for text, passes in self.kernels.items():
-            each = _undisturbed(passes.ms, passes.canary, quiet) or passes.ms
+            each = undisturbed(passes.ms, passes.canary, quiet) or passes.ms
             found.append(MeasuredKernel(Signature.parse(text), usual(each), max(each) / min(each) - 1, len(each)))
         return tuple(found)
 
@@ -122,9 +121,12 @@ class Record:
 
     def session_times(self, name: str, quiet: Look | None) -> list[float]:
         """Milliseconds of a network in each session in which something was undisturbed; in all where there is none."""
-        own = self.host.threads == 1 and self.host.provider == "CPUExecutionProvider"
         network = self.networks[name]
-        return [timing(runs, own).ms for runs in _undisturbed(network.sessions, network.canary, quiet) or network.sessions if runs]
+        return [
+            timing(runs, self.host.own_thread).ms
+            for runs in undisturbed(network.sessions, network.canary, quiet) or network.sessions
+            if runs
+        ]
 
     # ---- the file
 
@@ -175,12 +177,12 @@ class Record:
         record.commands = [str(command) for command in document["commands"]]
         record.sessions = int(document["sessions"])
         for place, ms, runs, canary in document["kernels"]:
-            record.kernels[texts[place]] = KernelPasses(_floats(ms), [int(n) for n in runs], _looks(canary))
+            record.kernels[texts[place]] = KernelPasses(_floats(ms), [int(n) for n in runs], [as_look(pair) for pair in canary])
         record.skipped = {texts[place]: str(why) for place, why in document["skipped"]}
         for network in document["networks"]:
             sessions = [[(wall * _UNIT, cpu * _UNIT) for wall, cpu in runs] for runs in network["sessions"]]
             kernels = {texts[place]: int(n) for place, n in network["kernels"]}
-            record.networks[str(network["name"])] = NetworkRuns(kernels, sessions, _looks(network["canary"]))
+            record.networks[str(network["name"])] = NetworkRuns(kernels, sessions, [as_look(pair) for pair in network["canary"]])
         return record
 
 
@@ -195,11 +197,6 @@ def open_record(folder: Path, host: Host) -> Record:
     return record
 
 
-def _undisturbed(measured: Sequence[T], canary: Sequence[Look], quiet: Look | None) -> list[T]:
-    """What was measured beside a canary that nothing disturbed."""
-    return [what for what, look in zip(measured, canary, strict=True) if quiet is None or not disturbed(look, quiet)]
-
-
 def mean(times: Sequence[float]) -> float:
     """The geometric mean."""
     return float(np.exp(np.mean(np.log(times))))
@@ -208,10 +205,6 @@ def mean(times: Sequence[float]) -> float:
 def usual(times: Sequence[float]) -> float:
     """The geometric mean of the times that are not far above the least."""
     return mean([ms for ms in times if ms <= min(times) * _DISTURBED])
-
-
-def _looks(pairs: Iterable[Any]) -> list[Look]:
-    return [(float(core), float(memory)) for core, memory in pairs]
 
 
 def _floats(values: Iterable[Any]) -> list[float]:

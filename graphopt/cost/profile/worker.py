@@ -20,7 +20,7 @@ from onnx import helper
 
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile.build import SingleKernel, variants
-from graphopt.cost.profile.canary import Canary, Look, worse
+from graphopt.cost.profile.canary import Canary, Look, undisturbed, worse
 from graphopt.cost.profile.clock import Run, pinned, repeat, timed, timing
 from graphopt.cost.profile.session import CPU, Bound, elem_type, open_session, static_inputs
 from graphopt.errors import GraphoptError, RuntimeRefusedError
@@ -86,8 +86,9 @@ def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]
             if rounds >= 2 and time.perf_counter() > end:
                 break
         rounds += 1
+    quiet = canary.quiet
     for path, made in visits.items():
-        kept = [visit for visit in made if not canary.disturbs(visit[0])] or made
+        kept = undisturbed(made, [look for look, _ in made], quiet) or made
         report({"path": path, "runs": [run for _, runs in kept for run in runs], "canary": reduce(worse, [look for look, _ in kept])})
 
 
@@ -98,7 +99,7 @@ class _Settings:
         self._quiet = job.get("quiet")  # of the canary, as other processes have seen it
 
     def canary(self) -> Canary:
-        return Canary(self.threads, self.provider, self.own_thread, self._quiet)
+        return Canary(self.own_thread, self._quiet)
 
 
 def _network(path: str, settings: _Settings) -> Bound:
