@@ -7,10 +7,10 @@ has seen (other seeds), and predicts them: by this project's model, by its table
 one without fusion, and a line through MACs fitted on the profile's own networks. Part 2 profiles for each MODEL (`graphopt profile --for
 MODEL`, at most --seconds of measuring), and predicts pruned variants of it that the profile has not seen.
 
-The truth is measured in sessions before, between and after the profiles, each in fresh processes. Beside the figures stand the noise floor,
-what half of the sessions say of the other half, and what is left when the machine's drift between profile and truth is taken out, as networks
-show it that both have measured. Everything measured is kept in WORK, and the same command goes on where it was ended. Exits with status 1 when
-a limit is missed, by the figures as they are.
+A profile's rounds (`graphopt profile --rounds 1`) lie apart, with those of all others between, and the truth is measured in sessions before, between
+and after them, each in fresh processes. Beside the figures stand the noise floor, what half of the sessions say of the other half, and what is left
+when the machine's drift between profile and truth is taken out, as networks show it that both have measured. Everything measured is kept in WORK,
+and the same command goes on where it was ended. Exits with status 1 when a limit is missed, by the figures as they are.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from scipy.stats import kendalltau
 import graphopt
 from graphopt.cost import count
 from graphopt.cost.predictor import Predictor
-from graphopt.cost.profile import FAMILIES, Campaign, open_record, pruned_variants, random_network, this_host
+from graphopt.cost.profile import FAMILIES, SESSIONS, Campaign, open_record, pruned_variants, random_network, this_host
 from graphopt.cost.profile.store import mean
 from graphopt.cost.target import Target
 from graphopt.ir import Graph
 
-HELD_OUT = 810_000  # first seed of the networks that are predicted; profiles use small seeds
-UNSEEN = 1_045_000  # likewise of the variants
+HELD_OUT = 820_000  # first seed of the networks that are predicted; profiles use small seeds
+UNSEEN = 1_055_000  # likewise of the variants
 SECONDS_PER_NETWORK = 0.5  # of a session
 
 
@@ -102,9 +102,20 @@ def nodewise(folder: Path, graphs: Mapping[str, Graph]) -> dict[str, Answer]:
 
 
 def profile(arguments: Sequence[str], folder: Path) -> Target:
-    """What `graphopt profile` makes; it goes on where it was, and does nothing where it was done."""
+    """What one more round of `graphopt profile` makes; it goes on where it was, and does nothing where it was done."""
     subprocess.run(
-        [sys.executable, "-c", "from graphopt.cli import main; main()", "profile", *arguments, "-o", str(folder), "--json"],
+        [
+            sys.executable,
+            "-c",
+            "from graphopt.cli import main; main()",
+            "profile",
+            *arguments,
+            "--rounds",
+            "1",
+            "-o",
+            str(folder),
+            "--json",
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -328,9 +339,11 @@ def main() -> int:
     measured = Truths(options.work / "truth", {**graphs, **{name: graph for part in variants for name, graph in part.graphs.items()}})
     measured.session()
     profiled = [*([] if generic is None else [generic]), *variants]
-    for part in profiled:
+    rounds = [part for _ in range(SESSIONS) for part in profiled]
+    for place, part in enumerate(rounds, 1):
         part.profile()
-        measured.session()
+        if place % SESSIONS == 0:
+            measured.session()
     for _ in range(len(profiled) + 1, options.sessions):
         measured.session()
     limits = Limits()

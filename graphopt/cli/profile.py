@@ -18,6 +18,7 @@ from graphopt.cost import serialised_bytes
 from graphopt.cost.open_shapes import fix_sizes
 from graphopt.cost.profile import (
     PRECISIONS,
+    SESSIONS,
     Campaign,
     converted,
     open_record,
@@ -44,6 +45,12 @@ _ALL_BYTES = 2 * 10**9  # that their files may take together
     click.option("--seconds", type=click.FloatRange(min=1), help=f"Time to measure. Default: {_SECONDS:g} for a model."),
     click.option("--minutes", type=click.FloatRange(min=0.05), help=f"The same in minutes. Default: {_MINUTES:g} with --generic."),
     click.option(
+        "--rounds",
+        type=click.IntRange(1, SESSIONS),
+        default=SESSIONS,
+        help=f"Make only so many of the {SESSIONS} rounds now. Default: all.",
+    ),
+    click.option(
         "-o", "--output", type=click.Path(path_type=Path), help="The folder to write. Default: ./cpu, or ./MODEL-cpu for a model."
     ),
     click.option("--provider", default="cpu", show_default=True, help="Execution provider of the installed onnxruntime."),
@@ -59,6 +66,7 @@ def profile(
     generic: bool,
     seconds: float | None,
     minutes: float | None,
+    rounds: int,
     output: Path | None,
     provider: str,
     threads: int,
@@ -72,7 +80,8 @@ def profile(
     With --for, the kernels of a model and of pruned variants of it, the widths between, and these networks whole: the most exact
     predictions for work on that model. With --generic, kernels of random networks of many families. Both may be written to one folder.
 
-    The measurements are saved as they are made: a run that was ended goes on when the same command is given again.
+    The measurements are saved as they are made: a run that was ended goes on when the same command is given again. On a machine that others
+    share, --rounds 1 given four times, some minutes apart, predicts better than all rounds at once: what disturbs it changes meanwhile.
     """
     if (model is None) is not generic:
         raise click.UsageError("say what to measure: either --for MODEL or --generic")
@@ -98,11 +107,11 @@ def profile(
             variants = pruned_variants(graph, count, host.block if host.block > 1 else 8, seed)
             base = (model.stem, model if precision_of(graph) == exact else converted(graph, exact))
             others = ((f"{base[0]}, {label}", converted(variant, exact)) for label, variant in variants)
-            target = profile_model(campaign, base, others, command_line(), sizes)
+            target = profile_model(campaign, base, others, command_line(), sizes, rounds)
         else:
             campaign = Campaign(record, folder, limit, f"generic seed {seed}", bar.show, seed)
             bar.show(0.0, "making networks")
-            target = profile_generic(campaign, command_line(), seed, lambda random: converted(random, exact))
+            target = profile_generic(campaign, command_line(), seed, lambda random: converted(random, exact), rounds)
     passed = time.perf_counter() - started
     if as_json:
         print_json(_record(target, folder, campaign, passed))
@@ -126,6 +135,7 @@ def _record(target: Target, folder: Path, campaign: Campaign, passed: float) -> 
         "skipped": campaign.record.skipped,
         "rules": {"kernels": campaign.agreement.kernels, "differing": campaign.agreement.differing},
         "seconds": {"measuring": round(campaign.spent, 1), "in all": round(passed, 1)},
+        "rounds left": campaign.rounds_left,
         "error": dict(target.error),
     }
 
@@ -143,6 +153,8 @@ def _print(target: Target, folder: Path, campaign: Campaign, passed: float, mode
         within = f", {_percent(error['within10'])} within 10 %" if "within10" in error else ""
         say(f"predictions of networks left out of the fit: {_percent(error['mape'])} off on average{within}")
     say(f"\nwrote {folder}; use it: graphopt predict {model or 'model.onnx'} --target {_as_path(folder)}")
+    if campaign.rounds_left:
+        notes([f"{campaign.rounds_left} of {SESSIONS} rounds are left, for which the same command is to be given again"])
     if skipped:
         reasons = sorted(set(skipped.values()))
         notes([f"{len(skipped)} kernels cannot be measured: {'; '.join(reasons[:3])}"])

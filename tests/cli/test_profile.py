@@ -51,6 +51,12 @@ def test_the_same_command_goes_on_and_does_nothing_twice(model: Path, machine: F
     assert len(machine.kernels) == count
 
 
+def test_rounds_that_are_left_are_said(model: Path, machine: FakeMachine, invoke: Invoke) -> None:
+    once = invoke("profile", "--for", model, "--rounds", "1")
+    assert "3 of 4 rounds are left" in once.stderr
+    assert "rounds are left" not in invoke("profile", "--for", model, "--rounds", "3").stderr
+
+
 def test_a_provider_that_is_not_installed_is_an_error_that_lists_those_that_are(model: Path, invoke: Invoke) -> None:
     result = invoke("profile", "--for", model, "--provider", "warp", status=2)
     assert "offers no provider 'warp'" in result.stderr

@@ -94,6 +94,25 @@ def test_a_finished_profile_measures_nothing_again(tmp_path: Path, machine: Fake
     ]
 
 
+def test_rounds_that_are_made_apart_amount_to_a_whole_profile(tmp_path: Path, machine: FakeMachine) -> None:
+    graph = Graph.from_proto(network())
+    sessions = []
+    for left in reversed(range(SESSIONS)):
+        run = campaign(tmp_path / "apart")
+        target = profile_model(run, ("net", graph), pruned_variants(graph, 3, HOST.block), "graphopt profile", rounds=1)
+        assert run.rounds_left == left
+        sessions.append(len(run.record.networks["net"].sessions))
+    assert sessions == [1, 2, 3, 2 * SESSIONS]
+    assert {*target.kernels} == {*profile(tmp_path / "at once").kernels}
+
+
+def test_rounds_of_a_generic_profile_lie_apart_likewise(tmp_path: Path, machine: FakeMachine) -> None:
+    for made in range(1, SESSIONS):
+        run = campaign(tmp_path / "apart", 5.0)
+        profile_generic(run, "graphopt profile", rounds=1)
+        assert {len(network.sessions) for network in run.record.networks.values()} == {made}
+
+
 def test_two_models_share_a_folder(tmp_path: Path, machine: FakeMachine) -> None:
     one = profile(tmp_path / "here")
     other = Graph.from_proto(random_network("vgg", 1))

@@ -1,7 +1,7 @@
 """Measuring a machine through ONNX Runtime."""
 
 from graphopt.cost.profile.asked import asked, optimized
-from graphopt.cost.profile.campaign import Campaign, Watch
+from graphopt.cost.profile.campaign import SESSIONS, Campaign, Watch
 from graphopt.cost.profile.host import Host, this_host
 from graphopt.cost.profile.networks import FAMILIES, random_network
 from graphopt.cost.profile.precision import PRECISIONS, converted, precision_of
@@ -13,6 +13,7 @@ from graphopt.cost.profile.variants import pruned_variants
 __all__ = [
     "FAMILIES",
     "PRECISIONS",
+    "SESSIONS",
     "Campaign",
     "Host",
     "Record",

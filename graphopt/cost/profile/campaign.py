@@ -65,6 +65,7 @@ class Campaign:
         self._watch = watch
         self._rng = np.random.default_rng([seed, record.sessions])
         self._saved = time.perf_counter()
+        self.rounds_left = 0  # that are to be made when the campaign goes on
         self.loading = 0.0  # seconds that loading the networks took in the last session
         host = record.host
         processor = best_processor() if host.own_thread and processors() else None
@@ -152,6 +153,17 @@ class Campaign:
                     break
         self._took(time.perf_counter() - before, text)
         return number
+
+    def rounds(self, models: Sequence[Model], most: int) -> range:
+        """Those of the rounds, each of which ends with a session over the networks, that come next; at most `most`.
+
+        All of them where all were made: there may be more time now than there was then.
+        """
+        networks = self.record.networks
+        done = min((len(networks[model.name].sessions) if model.name in networks else 0 for model in models), default=0)
+        found = range(done, min(done + most, SESSIONS)) if done < SESSIONS else range(SESSIONS)
+        self.rounds_left = SESSIONS - found.stop
+        return found
 
     def network_session(self, models: Sequence[Model], session: int, seconds: float) -> None:
         """Measure the networks that have no more than `session` sessions, for so long, each at least twice."""

@@ -27,7 +27,6 @@ _LEAST_RUNNING = 2.0  # seconds of a session in which networks run, beside loadi
 _SECONDS_PER_NETWORK = 2.4  # over all sessions
 _FEWEST_NETWORKS, _MOST_NETWORKS = 10, 75
 POOL_PER_FAMILY = 12  # networks of which only kernels are taken
-_ROUNDS = 4  # in which the generic campaign chooses kernels anew
 KERNEL_PASSES = 2  # over each kernel; more kernels tell more than more passes
 
 Converted = Callable[[Graph], Graph]
@@ -39,8 +38,11 @@ def profile_model(
     variants: Iterable[tuple[str, Graph]],
     command: str,
     sizes: FixedSizes | None = None,
+    rounds: int = SESSIONS,
 ) -> Target:
     """Measure the kernels of a model, of its variants and of the widths between, and all of these networks whole.
+
+    At most so many of the rounds are made, and what is left when the campaign goes on.
 
     `variants` are (name, graph); the same names must stand for the same graphs when a campaign goes on. Raises RuntimeRefusedError where
     ONNX Runtime does not take the model; variants that it does not take are left out.
@@ -52,25 +54,27 @@ def profile_model(
                 networks.append(campaign.prepare(name, graph, Path(folder), sizes))
         shown = [network.kernels for network in networks if network.kernels is not None]
         kernels = wanted(shown, campaign.record.host.block) if shown else []
-        _alternate(campaign, kernels, networks)
+        _alternate(campaign, kernels, networks, rounds)
     return campaign.finish(command, f"kernels of {model[0]}, of {len(networks) - 1} variants and of widths between; float contents made up")
 
 
-def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Sequence[Model]) -> None:
+def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Sequence[Model], rounds: int) -> None:
     """Passes and sessions in turn, so that what disturbs the machine for a while does not fall on all measurements of one thing.
 
     The first pass goes on until half of the sessions are over, and decides how many kernels there are; the second repeats it.
     """
     for_kernels = campaign.seconds * _KERNEL_SHARE if kernels else 0.0
     for_networks = campaign.seconds - for_kernels
-    for session in range(SESSIONS):
+    each = for_networks / SESSIONS
+    for session in campaign.rounds(networks, rounds):
         to_come = SESSIONS - session
         each = max(for_networks / SESSIONS, campaign.loading + _LEAST_RUNNING)
         share = max((campaign.left - to_come * each) / to_come, for_kernels / SESSIONS / 2)
         number = 1 + session * KERNEL_PASSES // SESSIONS
         campaign.kernel_pass(kernels if number == 1 else _measured(campaign, kernels), number, share)
         campaign.network_session(networks, session, min(each, campaign.left / to_come))
-    _more_sessions(campaign, networks, SESSIONS, each)
+    if not campaign.rounds_left:
+        _more_sessions(campaign, networks, SESSIONS, each)
 
 
 def _more_sessions(campaign: Campaign, networks: Sequence[Model], done: int, seconds: float) -> None:
@@ -84,10 +88,12 @@ def _measured(campaign: Campaign, kernels: Sequence[Signature]) -> list[Signatur
     return [sig for sig in kernels if str(sig) in campaign.record.kernels]
 
 
-def profile_generic(campaign: Campaign, command: str, seed: int = 0, converted: Converted = lambda graph: graph) -> Target:
+def profile_generic(
+    campaign: Campaign, command: str, seed: int = 0, converted: Converted = lambda graph: graph, rounds: int = SESSIONS
+) -> Target:
     """Measure kernels of random networks of many families, more of them where predictions are worst, and some of the networks whole.
 
-    `converted` gives the networks another precision. Same seed, same networks.
+    `converted` gives the networks another precision. Same seed, same networks. At most so many of the rounds are made, as for a model.
     """
     rng = np.random.default_rng(seed)
     seconds = campaign.seconds * (1 - _GENERIC_KERNEL_SHARE)
@@ -103,7 +109,7 @@ def profile_generic(campaign: Campaign, command: str, seed: int = 0, converted: 
             with temporary_folder() as inner:
                 found = _random(campaign, families[i % len(families)], seed * 1000 + 500 + i // len(families), Path(inner), converted)
             pool.update(found.kernels if found is not None and found.kernels is not None else {})
-        _rounds(campaign, networks, pool, rng)
+        _rounds(campaign, networks, pool, rng, rounds)
     return campaign.finish(command, f"kernels of random networks of {len(families)} families, and {len(networks)} of these networks whole")
 
 
@@ -114,22 +120,23 @@ def _random(campaign: Campaign, family: str, seed: int, folder: Path, converted:
     return None
 
 
-def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signature], rng: np.random.Generator) -> None:
+def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signature], rng: np.random.Generator, rounds: int) -> None:
     block = campaign.record.host.block
     for_kernels = campaign.seconds * _GENERIC_KERNEL_SHARE
-    each = for_kernels / (_ROUNDS * KERNEL_PASSES)
-    for_session = campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / _ROUNDS
+    each = for_kernels / (SESSIONS * KERNEL_PASSES)
+    for_session = campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / SESSIONS
     # What the whole networks execute comes first: the correction of the sum is exact only where the sum is.
     whole = dict.fromkeys(sig for model in networks for sig in model.kernels or () if worth_measuring(sig, block))
     campaign.kernel_pass(list(whole), 1, each * 2)
     candidates = Pool({sig: count for sig, count in pool.items() if worth_measuring(sig, block)}, block)
-    for turn in range(_ROUNDS):
+    for turn in campaign.rounds(networks, rounds):
         measured = {kernel.signature: kernel.ms for kernel in campaign.record.measured_kernels()}
         number = max(int(each / _SECONDS_PER_KERNEL), 1)
         fresh = choose(candidates, measured, frozenset(campaign.record.skipped), number, rng)
         campaign.kernel_pass(list(measured), KERNEL_PASSES, each)
         campaign.kernel_pass(fresh, 1, each)
         campaign.network_session(networks, turn, for_session)
-    known = [kernel.signature for kernel in campaign.record.measured_kernels()]
-    campaign.kernel_pass(known, KERNEL_PASSES, campaign.left)
-    _more_sessions(campaign, networks, _ROUNDS, for_session)
+    if not campaign.rounds_left:
+        known = [kernel.signature for kernel in campaign.record.measured_kernels()]
+        campaign.kernel_pass(known, KERNEL_PASSES, campaign.left)
+        _more_sessions(campaign, networks, SESSIONS, for_session)
