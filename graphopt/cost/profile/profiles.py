@@ -65,7 +65,6 @@ def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Seque
     """
     for_kernels = campaign.seconds * _KERNEL_SHARE if kernels else 0.0
     for_networks = campaign.seconds - for_kernels
-    each = for_networks / SESSIONS
     for session in campaign.rounds(networks, rounds):
         to_come = SESSIONS - session
         each = max(for_networks / SESSIONS, campaign.loading + _LEAST_RUNNING)
