@@ -38,9 +38,10 @@ from graphopt.cost.profile.store import mean
 from graphopt.cost.target import Target
 from graphopt.ir import Graph
 
-HELD_OUT = 830_000  # first seed of the networks that are predicted; profiles use small seeds
-UNSEEN = 1_065_000  # likewise of the variants
-SECONDS_PER_NETWORK = 0.5  # of a session
+HELD_OUT = 840_000  # first seed of the networks that are predicted; profiles use small seeds
+UNSEEN = 1_075_000  # likewise of the variants
+SECONDS_PER_NETWORK = 0.25  # of a session
+ROUNDS_PER_SESSION = 4  # of profiles, between two sessions of the truth
 
 
 @dataclass(frozen=True)
@@ -342,9 +343,9 @@ def main() -> int:
     rounds = [part for _ in range(SESSIONS) for part in profiled]
     for place, part in enumerate(rounds, 1):
         part.profile()
-        if place % SESSIONS == 0:
+        if place % ROUNDS_PER_SESSION == 0:
             measured.session()
-    for _ in range(len(profiled) + 1, options.sessions):
+    for _ in range(len(rounds) // ROUNDS_PER_SESSION + 1, options.sessions):
         measured.session()
     limits = Limits()
     if generic is not None:

@@ -48,7 +48,7 @@ _ALL_BYTES = 2 * 10**9  # that their files may take together
         "--rounds",
         type=click.IntRange(1, SESSIONS),
         default=SESSIONS,
-        help=f"Make only so many of the {SESSIONS} rounds now. Default: all.",
+        help=f"Make only so many of the rounds, {SESSIONS} or fewer, now. Default: all.",
     ),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path), help="The folder to write. Default: ./cpu, or ./MODEL-cpu for a model."
@@ -154,7 +154,7 @@ def _print(target: Target, folder: Path, campaign: Campaign, passed: float, mode
         say(f"predictions of networks left out of the fit: {_percent(error['mape'])} off on average{within}")
     say(f"\nwrote {folder}; use it: graphopt predict {model or 'model.onnx'} --target {_as_path(folder)}")
     if campaign.rounds_left:
-        notes([f"{campaign.rounds_left} of {SESSIONS} rounds are left, for which the same command is to be given again"])
+        notes([f"{campaign.rounds_left} of {campaign.sessions} rounds are left, for which the same command is to be given again"])
     if skipped:
         reasons = sorted(set(skipped.values()))
         notes([f"{len(skipped)} kernels cannot be measured: {'; '.join(reasons[:3])}"])

@@ -23,7 +23,10 @@ _LEAST_SHARE = 0.7  # of the sum of kernels
 # By itself a kernel is measured on weights and outputs of a few megabytes in turn, which stay in a cache: of more than that its own time tells.
 _STREAMS_MB = 6.0  # of one kernel's weights
 _SPILLS_MB, _SPILLED_MB = 4.0, 16.0  # of what one kernel reads and writes: so much stays in a cache in a network too; so much not by itself
-_SOON_MS = 1.0  # weights that are wanted again within so long are mostly still in the last cache
+# What a run needs is mostly still in a cache if the run before was over within so long: below it networks hardly take longer than the sum of
+# their kernels, beyond it by a tenth, and weights have their price; within a factor of two of it lies all of the change.
+_SOON_MS = 1.0
+_SOON_STEEPNESS = 4
 _FILTERS_SHARE = 0.8  # of the price of weights: a convolution hides some of the reading behind its work
 
 
@@ -44,10 +47,10 @@ class Totals:
 
 @dataclass(frozen=True)
 class Correction:
-    """ms = scale * sum + per_kernel_ms * launches + beyond_ms_per_mb * (weights over the cache) + within_ms_per_mb * (those in it)
-    + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
+    """ms = (scale + lasting * L) * sum + per_kernel_ms * launches + beyond_ms_per_mb * L * (weights over the cache)
+    + within_ms_per_mb * (those in it) + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
 
-    Weights over the cache count the less, the sooner the next run wants them: by sum / (sum + 1 ms).
+    L is what a network pays of what only those of more than a millisecond pay: 1 / (1 + (1 ms / sum)^4).
     In the sum, matrix products count `products` times, convolutions in the plain layout, as a runtime with a blocked one falls back to,
     `plain` times, and what is neither a product nor a convolution `others` times.
     """
@@ -62,6 +65,7 @@ class Correction:
     others: float = 1.0
     spilled_ms_per_mb: float = 0.0
     plain: float = 1.0
+    lasting: float = 0.0
 
     def ms(self, totals: Totals) -> float:
         """The time of a network, at least most of the sum of its kernels: a law of networks of milliseconds may say less of very small ones."""
@@ -78,7 +82,7 @@ class Correction:
     def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats, spilled_bytes: Floats) -> Floats:
         """`ms` for arrays, one entry per network; in the sums `kernels_ms` each kernel counts `factor` of its family times."""
         weights = weight_bytes / _MB
-        found = self.scale * kernels_ms + self.per_kernel_ms * launches + self.run_ms
+        found = (self.scale + self.lasting * _lasting(kernels_ms)) * kernels_ms + self.per_kernel_ms * launches + self.run_ms
         found += self.beyond_ms_per_mb * _beyond(weights, self.cache_mb, kernels_ms)
         found += self.within_ms_per_mb * np.minimum(weights, self.cache_mb)
         found += self.spilled_ms_per_mb * spilled_bytes / _MB
@@ -92,7 +96,7 @@ class Correction:
     def _vector(self) -> Floats:
         more = [self.scale * (factor - 1) for factor in (self.products, self.others, self.plain)]
         per = [self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms, self.spilled_ms_per_mb]
-        return np.array([self.scale, *per, *more])
+        return np.array([self.scale, *per, *more, self.lasting])
 
 
 CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS = "convolutions", "plain convolutions", "products", "others"
@@ -121,10 +125,15 @@ def spilled_bytes(activation_bytes: float) -> float:
     return max(0.0, min(activation_bytes, _SPILLED_MB * _MB) - _SPILLS_MB * _MB)
 
 
+def _lasting(kernels_ms: npt.ArrayLike) -> Floats:
+    """What a network of which the kernels take so long pays of what only longer ones pay; 0 to 1."""
+    sums = np.asarray(kernels_ms, dtype=np.float64) ** _SOON_STEEPNESS
+    return np.asarray(sums / (sums + _SOON_MS**_SOON_STEEPNESS), dtype=np.float64)
+
+
 def _beyond(weights_mb: npt.ArrayLike, cache_mb: float, kernels_ms: npt.ArrayLike) -> Floats:
     """Megabytes of weights that come from memory in a network of which the kernels take so long."""
-    sums = np.asarray(kernels_ms, dtype=np.float64)
-    return np.asarray(np.maximum(np.asarray(weights_mb) - cache_mb, 0.0) * sums / (sums + _SOON_MS), dtype=np.float64)
+    return np.asarray(np.maximum(np.asarray(weights_mb, np.float64) - cache_mb, 0.0) * _lasting(kernels_ms), dtype=np.float64)
 
 
 def _row(totals: Totals, cache_mb: float) -> Floats:
@@ -140,6 +149,7 @@ def _row(totals: Totals, cache_mb: float) -> Floats:
             totals.products_ms,
             totals.others_ms,
             totals.plain_ms,
+            totals.kernels_ms * float(_lasting(totals.kernels_ms)),
         ]
     )
 
@@ -147,9 +157,9 @@ def _row(totals: Totals, cache_mb: float) -> Floats:
 def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Correction | None = None, alike: bool = True) -> Correction:
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
-    Prior standard deviations: 0.1 of the scale, 0.05 of how much more products and others count, 0.1 of plain convolutions; a microsecond, or 2 % of the usual kernel,
-    per launch; 30 us per MB of weights beyond the cache and 3 us within; 5 us per MB of spilled activations; 30 us, or 5 % of the quickest
-    network, per run. A slow device has more of each, hence the shares.
+    Prior standard deviations: 0.1 of the scale, 0.3 of what longer networks take besides, 0.05 of how much more products and others count, 0.1
+    of plain convolutions; a microsecond, or 2 % of the usual kernel, per launch; 30 us per MB of weights beyond the cache and 3 us within; 5 us
+    per MB of spilled activations; 30 us, or 5 % of the quickest network, per run. A slow device has more of each, hence the shares.
     Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
     kernel per launch and half of the quickest network per run would be no surprise; and what is in a cache is not known.
     """
@@ -160,7 +170,9 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
     quickest = float(times.min())
     launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
-    deviations = np.array([0.1, launch, 0.03, 0.003, run, 0.005 if alike else 0.0, 0.05, 0.05, 0.1 if alike else 0.0])
+    deviations = np.array(
+        [0.1, launch, 0.03, 0.003, run, 0.005 if alike else 0.0, 0.05, 0.05, 0.1 if alike else 0.0, 0.3 if alike else 0.0]
+    )
     caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
     found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
     return min(found, key=lambda pair: pair[1])[0]
@@ -180,6 +192,6 @@ def _ridge(networks: Sequence[Totals], ms: Floats, prior: Correction, deviations
         off = np.abs(goal - rows @ step)
         weights = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(off, 1e-9)))
     left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step[free] / deviations[free]) ** 2).sum())
-    scale, per_kernel, beyond, within, run, spilled, *factors = (start + step).tolist()
+    scale, per_kernel, beyond, within, run, spilled, *factors, lasting = (start + step).tolist()
     products, others, plain = (1.0 + factor / scale for factor in factors)
-    return Correction(scale, per_kernel, beyond, within, run, cache_mb, products, others, spilled, plain), left
+    return Correction(scale, per_kernel, beyond, within, run, cache_mb, products, others, spilled, plain, lasting), left

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from graphopt.cost.profile import SESSIONS
 from graphopt.cost.profile.store import Record
 from graphopt.cost.target import Target
 
@@ -53,8 +54,8 @@ def test_the_same_command_goes_on_and_does_nothing_twice(model: Path, machine: F
 
 def test_rounds_that_are_left_are_said(model: Path, machine: FakeMachine, invoke: Invoke) -> None:
     once = invoke("profile", "--for", model, "--rounds", "1")
-    assert "3 of 4 rounds are left" in once.stderr
-    assert "rounds are left" not in invoke("profile", "--for", model, "--rounds", "3").stderr
+    assert f"{SESSIONS - 1} of {SESSIONS} rounds are left" in once.stderr
+    assert "rounds are left" not in invoke("profile", "--for", model, "--rounds", SESSIONS - 1).stderr
 
 
 def test_a_provider_that_is_not_installed_is_an_error_that_lists_those_that_are(model: Path, invoke: Invoke) -> None:

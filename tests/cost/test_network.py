@@ -51,7 +51,7 @@ def test_products_and_others_count_apart() -> None:
     correction = replace(correction, plain=0.8)
     totals = Totals(10.0, 20, 8e6, products_ms=4.0, others_ms=1.0, plain_ms=2.0)
     expected = 1.1 * (3.0 + 1.2 * 4.0 + 0.9 * 1.0 + 0.8 * 2.0) + 0.001 * 20 + 0.003 * 6 + 0.05
-    expected += 0.02 * 2 * 10.3 / (10.3 + 1)  # of what is wanted again after 10.3 ms
+    expected += 0.02 * 2 / (1 + 10.3**-4)  # of what is wanted again after 10.3 ms
     assert correction.ms(totals) == pytest.approx(expected)
     weighed = (
         3.0 * correction.factor("nchwc.dense")
@@ -60,7 +60,7 @@ def test_products_and_others_count_apart() -> None:
         + 1.0 * correction.factor("relu")
     )
     assert correction.times(np.array([weighed]), np.array([20.0]), np.array([8e6]), np.array([0.0])) == pytest.approx([expected])
-    assert correction.streamed(totals.weight_bytes, expected) == pytest.approx(0.04 / (expected + 1))
+    assert correction.streamed(totals.weight_bytes, expected) == pytest.approx(0.04 / (1 + expected**-4) / expected)
 
 
 def test_weights_are_streamed_whole_by_products_and_in_part_by_convolutions() -> None:
@@ -73,7 +73,16 @@ def test_weights_are_streamed_whole_by_products_and_in_part_by_convolutions() ->
 def test_weights_that_are_wanted_again_soon_are_still_in_the_cache() -> None:
     correction = Correction(beyond_ms_per_mb=0.05, cache_mb=6.0)
     extra = [correction.ms(Totals(ms, 0, 26e6)) - ms for ms in (0.1, 1.0, 9.0, 1e6)]
-    assert extra == pytest.approx([1 / 11, 0.5, 0.9, 1.0], rel=1e-3)
+    assert extra == pytest.approx([0.0, 0.5, 1.0, 1.0], abs=1e-3)
+
+
+def test_networks_of_more_than_a_millisecond_may_take_longer_than_their_kernels_and_shorter_ones_not() -> None:
+    sums = np.geomspace(0.2, 20, 40)
+    totals = [Totals(float(ms), 20, 1e6) for ms in sums]
+    found = fit_correction(totals, [ms * (1.15 if ms > 1 else 1.0) for ms in sums])
+    assert [found.ms(Totals(ms, 20, 1e6)) / ms for ms in (0.3, 0.5, 2.0, 5.0, 15.0)] == pytest.approx(
+        [1.0, 1.0, 1.15, 1.15, 1.15], abs=0.02
+    )
 
 
 def test_activations_that_leave_the_cache_cost_by_the_byte() -> None:

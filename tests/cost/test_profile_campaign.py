@@ -6,7 +6,7 @@ import pytest
 
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile import Campaign, Host, converted, open_record, profile_generic, profile_model, pruned_variants, random_network
-from graphopt.cost.profile.campaign import SESSIONS, to_target
+from graphopt.cost.profile.campaign import SESSIONS, Model, to_target
 from graphopt.cost.profile.host import channel_block
 from graphopt.cost.profile.profiles import KERNEL_PASSES
 from graphopt.cost.profile.store import Record
@@ -102,15 +102,27 @@ def test_rounds_that_are_made_apart_amount_to_a_whole_profile(tmp_path: Path, ma
         target = profile_model(run, ("net", graph), pruned_variants(graph, 3, HOST.block), "graphopt profile", rounds=1)
         assert run.rounds_left == left
         sessions.append(len(run.record.networks["net"].sessions))
-    assert sessions == [1, 2, 3, 2 * SESSIONS]
+    assert sessions == [*range(1, SESSIONS), 2 * SESSIONS]
     assert {*target.kernels} == {*profile(tmp_path / "at once").kernels}
 
 
 def test_rounds_of_a_generic_profile_lie_apart_likewise(tmp_path: Path, machine: FakeMachine) -> None:
-    for made in range(1, SESSIONS):
+    for made in range(1, 4):
         run = campaign(tmp_path / "apart", 5.0)
         profile_generic(run, "graphopt profile", rounds=1)
         assert {len(network.sessions) for network in run.record.networks.values()} == {made}
+    assert (run.sessions, run.rounds_left) == (4, 1)  # of a short time more would go to loading
+
+
+def test_networks_that_take_long_to_load_have_fewer_sessions(tmp_path: Path) -> None:
+    run = campaign(tmp_path / "here")
+    file = tmp_path / "model.onnx"
+    made = []
+    for size in (1e6, 3e8, 3e9):
+        with file.open("wb") as stream:
+            stream.truncate(int(size))  # a hole, which takes no room
+        made.append(len(run.rounds([Model("net", str(file), None)], 30.0, SESSIONS)))
+    assert made == [SESSIONS, 5, 4]
 
 
 def test_two_models_share_a_folder(tmp_path: Path, machine: FakeMachine) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from graphopt.cost.families import family
 from graphopt.cost.kernel import Signature
 from graphopt.cost.profile.adaptive import Pool, choose
-from graphopt.cost.profile.plan import around_plain, grids, resized, steps, wanted
+from graphopt.cost.profile.plan import around_plain, fallbacks, grids, resized, steps, wanted
 
 from .fakes import fake_ms
 
@@ -67,6 +67,18 @@ def test_plain_convolutions_get_other_odd_widths() -> None:
     assert [sig.operands[1].shape[:2] for sig in around_plain([image]) if sig.operands[1]] == [(45, 3), (113, 3)]
     assert list(around_plain([grouped])) == []
     assert {family(sig, 16) for sig in around_plain([plain])} == {family(plain, 16)}
+
+
+def test_blocked_convolutions_are_measured_in_the_plain_layout_too() -> None:
+    found = list(fallbacks([DENSE, DEPTHWISE, IMAGE, SOFTMAX], 16))
+    assert [(sig.operator, sig.operands[0].shape[1], sig.outputs[0].shape[1]) for sig in found if sig.operands[0]] == [
+        ("FusedConv", 27, 51),
+        ("FusedConv", 49, 97),
+        ("Conv", 39, 39),
+        ("Conv", 73, 73),
+    ]
+    assert {family(sig, 16) for sig in found} == {"conv.dense", "conv.depthwise"}
+    assert set(found) <= set(wanted([Counter({DENSE: 2, DEPTHWISE: 1})], 16))
 
 
 def test_a_resized_convolution_is_consistent() -> None:

@@ -30,7 +30,10 @@ from graphopt.cost.target import Target
 from graphopt.errors import RuntimeRefusedError
 from graphopt.ir import Graph, load
 
-SESSIONS = 4  # fresh processes that measure a network: machines drift within a minute
+# Fresh processes that measure a network: machines drift within a minute, which moves all times of a session by 1 to 8 %, and what is left of
+# that is less the more sessions there are. Fewer where loading the networks would take too much of the time.
+SESSIONS, _FEWEST_SESSIONS = 8, 4
+_LOADING_SHARE = 1 / 3  # of the time of a session
 _CHUNK = 120  # kernels that are measured in random order before the next, less worthy ones
 _LEAST_KERNELS = 20  # of a pass that was begun: starting its process may take all of a short time
 _SAVE_SECONDS = 5.0
@@ -65,6 +68,7 @@ class Campaign:
         self._watch = watch
         self._rng = np.random.default_rng([seed, record.sessions])
         self._saved = time.perf_counter()
+        self.sessions = SESSIONS  # over the networks, one in each round
         self.rounds_left = 0  # that are to be made when the campaign goes on
         self.loading = 0.0  # seconds that loading the networks took in the last session
         host = record.host
@@ -154,15 +158,16 @@ class Campaign:
         self._took(time.perf_counter() - before, text)
         return number
 
-    def rounds(self, models: Sequence[Model], most: int) -> range:
+    def rounds(self, models: Sequence[Model], seconds: float, most: int) -> range:
         """Those of the rounds, each of which ends with a session over the networks, that come next; at most `most`.
 
-        All of them where all were made: there may be more time now than there was then.
+        All of them where all were made: there may be more time now than there was then. `seconds` are those of all sessions together.
         """
+        self.sessions = int(np.clip(seconds * _LOADING_SHARE / _loading_seconds(models), _FEWEST_SESSIONS, SESSIONS))
         networks = self.record.networks
         done = min((len(networks[model.name].sessions) if model.name in networks else 0 for model in models), default=0)
-        found = range(done, min(done + most, SESSIONS)) if done < SESSIONS else range(SESSIONS)
-        self.rounds_left = SESSIONS - found.stop
+        found = range(done, min(done + most, self.sessions)) if done < self.sessions else range(self.sessions)
+        self.rounds_left = self.sessions - found.stop
         return found
 
     def network_session(self, models: Sequence[Model], session: int, seconds: float) -> None:
@@ -173,10 +178,7 @@ class Campaign:
             if len(self.record.networks[model.name].sessions) <= session:
                 lacking.append(model)
         groups = _groups(lacking)
-        if not self.loading:
-            total = sum(Path(model.path).stat().st_size for model in lacking)
-            self.loading = len(groups) * _START_SECONDS + total / _LOAD_BYTES_PER_SECOND
-        overhead, self.loading = self.loading, 0.0
+        overhead, self.loading = self.loading or _loading_seconds(lacking), 0.0
         for group in groups:
             share = len(group) / max(len(lacking), 1)
             self._measure_networks(group, max(seconds - overhead, 0.5) * share, f"whole networks, session {session + 1}")
@@ -252,6 +254,12 @@ def to_target(record: Record, folder: Path, notes: str, description: str = "") -
         networks=tuple(network for network in record.measured_networks() if network.kernels),
     )
     return fit_target(target).save(folder)
+
+
+def _loading_seconds(models: Sequence[Model]) -> float:
+    """About how long the processes of a session take until the networks are loaded."""
+    total = sum(Path(model.path).stat().st_size for model in models)
+    return len(_groups(models)) * _START_SECONDS + total / _LOAD_BYTES_PER_SECOND
 
 
 def _groups(models: Sequence[Model]) -> list[list[Model]]:

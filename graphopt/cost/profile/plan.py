@@ -17,6 +17,7 @@ _FEW = 16  # kernels of a family that are measured before further ones of others
 _LEAST_SHARE = 0.25  # of a layer's width: variants are seldom cut further
 _IMAGE = 4  # channels at most
 _AROUND = (0.6, 1.5)  # times the widths of plain convolutions
+_FALLBACKS = (0.4, 0.75)  # times the widths of blocked convolutions, in the plain layout
 
 
 def worth_measuring(sig: Signature, block: int) -> bool:
@@ -29,7 +30,8 @@ def wanted(networks: Sequence[Counter[Signature]], block: int, base: int = 0) ->
 
     The grids come after half of the variants: together they fix the trend, and what the other variants add is more of the same. But a few
     of every family come right after the model's own, wherever they are: a kernel of a kind that was never measured cannot be predicted. Few
-    variants have widths that no block divides, and such kernels differ the most: other widths of each come with those variants.
+    variants have widths that no block divides, and such kernels differ the most: other widths of each come with those variants, and every
+    convolution of the model as it would be at such a width.
     """
     order: dict[Signature, None] = dict.fromkeys(networks[base])
     others = [network for place, network in enumerate(networks) if place != base]
@@ -37,6 +39,7 @@ def wanted(networks: Sequence[Counter[Signature]], block: int, base: int = 0) ->
     for network in others[:half]:
         order |= dict.fromkeys(network)
     order |= dict.fromkeys(around_plain(sig for sig in order if sig not in networks[base]))
+    order |= dict.fromkeys(fallbacks(networks[base], block))
     order |= dict.fromkeys(grids(networks[base], block))
     for network in others[half:]:
         order |= dict.fromkeys(network)
@@ -82,6 +85,17 @@ def around_plain(kernels: Iterable[Signature]) -> Iterator[Signature]:
             for factor in _AROUND:
                 into, out = (width if width <= _IMAGE else round(width * factor) | 1 for width in widths)
                 yield resized(sig, into, out)
+
+
+def fallbacks(kernels: Iterable[Signature], block: int) -> Iterator[Signature]:
+    """Blocked convolutions at odd widths, where the runtime falls back to the plain layout; but those of an image stay blocked at any."""
+    for sig in kernels:
+        into, out = _channels(sig) if sig.operator == "nchwc.Conv" else (0, 0)
+        if into > _IMAGE and sig.attribute("group", 1) in (1, out):
+            fused = sig.attribute("activation") is not None or len(sig.operands) > 3
+            for factor in _FALLBACKS:
+                narrow = [max(round(width * factor), block) | 1 for width in (into, out)]
+                yield replace(resized(sig, *narrow), operator="FusedConv" if fused else "Conv")
 
 
 def steps(largest: int, count: int, block: int) -> list[int]:

@@ -65,20 +65,20 @@ def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Seque
     """
     for_kernels = campaign.seconds * _KERNEL_SHARE if kernels else 0.0
     for_networks = campaign.seconds - for_kernels
-    for session in campaign.rounds(networks, rounds):
-        to_come = SESSIONS - session
-        each = max(for_networks / SESSIONS, campaign.loading + _LEAST_RUNNING)
-        share = max((campaign.left - to_come * each) / to_come, for_kernels / SESSIONS / 2)
-        number = 1 + session * KERNEL_PASSES // SESSIONS
+    for session in campaign.rounds(networks, for_networks, rounds):
+        to_come = campaign.sessions - session
+        each = max(for_networks / campaign.sessions, campaign.loading + _LEAST_RUNNING)
+        share = max((campaign.left - to_come * each) / to_come, for_kernels / campaign.sessions / 2)
+        number = 1 + session * KERNEL_PASSES // campaign.sessions
         campaign.kernel_pass(kernels if number == 1 else _measured(campaign, kernels), number, share)
         campaign.network_session(networks, session, min(each, campaign.left / to_come))
     if not campaign.rounds_left:
-        _more_sessions(campaign, networks, SESSIONS, each)
+        _more_sessions(campaign, networks, each)
 
 
-def _more_sessions(campaign: Campaign, networks: Sequence[Model], done: int, seconds: float) -> None:
+def _more_sessions(campaign: Campaign, networks: Sequence[Model], seconds: float) -> None:
     """Time that is left goes to further sessions of `seconds`: a machine drifts within minutes, and their mean less than each."""
-    for session in range(done, 2 * done):
+    for session in range(campaign.sessions, 2 * campaign.sessions):
         if campaign.left >= seconds:
             campaign.network_session(networks, session, seconds)
 
@@ -122,13 +122,15 @@ def _random(campaign: Campaign, family: str, seed: int, folder: Path, converted:
 def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signature], rng: np.random.Generator, rounds: int) -> None:
     block = campaign.record.host.block
     for_kernels = campaign.seconds * _GENERIC_KERNEL_SHARE
-    each = for_kernels / (SESSIONS * KERNEL_PASSES)
-    for_session = campaign.seconds * (1 - _GENERIC_KERNEL_SHARE) / SESSIONS
+    for_networks = campaign.seconds - for_kernels
+    turns = campaign.rounds(networks, for_networks, rounds)
+    each = for_kernels / (campaign.sessions * KERNEL_PASSES)
+    for_session = for_networks / campaign.sessions
     # What the whole networks execute comes first: the correction of the sum is exact only where the sum is.
     whole = dict.fromkeys(sig for model in networks for sig in model.kernels or () if worth_measuring(sig, block))
     campaign.kernel_pass(list(whole), 1, each * 2)
     candidates = Pool({sig: count for sig, count in pool.items() if worth_measuring(sig, block)}, block)
-    for turn in campaign.rounds(networks, rounds):
+    for turn in turns:
         measured = {kernel.signature: kernel.ms for kernel in campaign.record.measured_kernels()}
         number = max(int(each / _SECONDS_PER_KERNEL), 1)
         fresh = choose(candidates, measured, frozenset(campaign.record.skipped), number, rng)
@@ -138,4 +140,4 @@ def _rounds(campaign: Campaign, networks: Sequence[Model], pool: Counter[Signatu
     if not campaign.rounds_left:
         known = [kernel.signature for kernel in campaign.record.measured_kernels()]
         campaign.kernel_pass(known, KERNEL_PASSES, campaign.left)
-        _more_sessions(campaign, networks, SESSIONS, for_session)
+        _more_sessions(campaign, networks, for_session)
