@@ -7,7 +7,7 @@ has seen (other seeds), and predicts them: by this project's model, by its table
 one without fusion, and a line through MACs fitted on the profile's own networks. Part 2 profiles for each MODEL (`graphopt profile --for
 MODEL`, at most --seconds of measuring), and predicts pruned variants of it that the profile has not seen.
 
-A profile's rounds (`graphopt profile --rounds 1`) lie apart, with those of all others between, and the truth is measured in sessions before, between
+A profile's rounds (`graphopt profile --rounds N`) lie apart, with those of all others between, and the truth is measured in sessions before, between
 and after them, each in fresh processes. Beside the figures stand the noise floor, what half of the sessions say of the other half, and what is left
 when the machine's drift between profile and truth is taken out, as networks show it that both have measured. Everything measured is kept in WORK,
 and the same command goes on where it was ended. Exits with status 1 when a limit is missed, by the figures as they are.
@@ -33,15 +33,15 @@ from scipy.stats import kendalltau
 import graphopt
 from graphopt.cost import count
 from graphopt.cost.predictor import Predictor
-from graphopt.cost.profile import FAMILIES, SESSIONS, Campaign, open_record, pruned_variants, random_network, this_host
+from graphopt.cost.profile import FAMILIES, SESSIONS, Campaign, Record, open_record, pruned_variants, random_network, this_host
 from graphopt.cost.profile.store import mean
 from graphopt.cost.target import Target
 from graphopt.ir import Graph
 
-HELD_OUT = 840_000  # first seed of the networks that are predicted; profiles use small seeds
-UNSEEN = 1_075_000  # likewise of the variants
+HELD_OUT = 850_000  # first seed of the networks that are predicted; profiles use small seeds
+UNSEEN = 1_085_000  # likewise of the variants
 SECONDS_PER_NETWORK = 0.25  # of a session
-ROUNDS_PER_SESSION = 4  # of profiles, between two sessions of the truth
+GENERIC_ROUNDS = 4  # at a time, as making its networks anew takes a minute
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,14 @@ def nodewise(folder: Path, graphs: Mapping[str, Graph]) -> dict[str, Answer]:
     return {name: Answer(sum(ms.get(sig, 0.0) * times for sig, times in found.items())) for name, found in nodes.items()}
 
 
-def profile(arguments: Sequence[str], folder: Path) -> Target:
-    """What one more round of `graphopt profile` makes; it goes on where it was, and does nothing where it was done."""
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from graphopt.cli import main; main()",
-            "profile",
-            *arguments,
-            "--rounds",
-            "1",
-            "-o",
-            str(folder),
-            "--json",
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+def profile(arguments: Sequence[str], folder: Path, rounds: int) -> Target:
+    """What `graphopt profile` makes, gone on with until so many of its rounds are made."""
+    record = Record.load(folder)
+    made = min((len(network.sessions) for network in record.networks.values()), default=0) if record else 0
+    if made < rounds:
+        command = [sys.executable, "-c", "from graphopt.cli import main; main()", "profile", *arguments]
+        command += ["--rounds", str(rounds - made), "-o", str(folder), "--json"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return Target.load(folder)
 
 
@@ -218,8 +208,8 @@ class Generic:
         self.controls = {f"{family}-0": of_name(f"{family}-0") for family in FAMILIES}
         self._target: Target | None = None
 
-    def profile(self) -> None:
-        self._target = profile(["--generic", "--minutes", str(self._options.minutes)], self._options.work / "generic")
+    def profile(self, rounds: int) -> None:
+        self._target = profile(["--generic", "--minutes", str(self._options.minutes)], self._options.work / "generic", rounds)
 
     def judge(self, measured: Truths, limits: Limits) -> None:
         target, graphs = self._target, self.graphs
@@ -264,9 +254,9 @@ class Variants:
     def _name(self, name: str) -> str:
         return f"{self.model.stem}: {name}"
 
-    def profile(self) -> None:
+    def profile(self, rounds: int) -> None:
         arguments = ["--for", str(self.model), "--seconds", str(self._options.seconds)]
-        self.target = profile(arguments, self._options.work / f"for-{self.model.stem}")
+        self.target = profile(arguments, self._options.work / f"for-{self.model.stem}", rounds)
 
     def judged(self, measured: Truths) -> tuple[dict[str, list[tuple[Answer, Truth]]], list[bool], str]:
         """Pairs of answer and truth by method; of those promised to be faster whether they are; and a line of the table."""
@@ -339,13 +329,13 @@ def main() -> int:
     graphs = {} if generic is None else {**generic.graphs, **generic.controls}
     measured = Truths(options.work / "truth", {**graphs, **{name: graph for part in variants for name, graph in part.graphs.items()}})
     measured.session()
-    profiled = [*([] if generic is None else [generic]), *variants]
-    rounds = [part for _ in range(SESSIONS) for part in profiled]
-    for place, part in enumerate(rounds, 1):
-        part.profile()
-        if place % ROUNDS_PER_SESSION == 0:
-            measured.session()
-    for _ in range(len(rounds) // ROUNDS_PER_SESSION + 1, options.sessions):
+    for made in range(SESSIONS):
+        if generic is not None and made % GENERIC_ROUNDS == 0:
+            generic.profile(made + GENERIC_ROUNDS)
+        for part in variants:
+            part.profile(made + 1)
+        measured.session()
+    for _ in range(SESSIONS + 1, options.sessions):
         measured.session()
     limits = Limits()
     if generic is not None:

@@ -9,7 +9,7 @@ from math import ceil, exp, hypot, log
 import numpy as np
 
 COVERAGE = 0.9
-_DRIFT = 0.95  # of the standard deviation of sessions, see `drift`
+_DRIFT = 0.8  # of the standard deviation of sessions, see `drift`
 _LEAST_DRIFT = 0.01  # two sessions on one network lie 1 to 2 % apart on the steadiest machines
 _MOST_DRIFT = 0.1  # more is no drift but a spread of something else
 _ENOUGH = 9  # scores of which the largest is a 90 % quantile
@@ -69,8 +69,8 @@ def fit_interval(scores: Sequence[float]) -> Interval:
 def drift(spreads: Sequence[float]) -> float:
     """How far off other sessions may be, from the standard deviations of the sessions over each network, relative.
 
-    90 % of the differences between two means lie within 0.89 of one for eight sessions and six (1.645 * sqrt(1 / 8 + 1 / 6)); and the median of
-    deviations found in so few sessions is a twentieth too small. With the four sessions of a short profile it is 80 %.
+    90 % of the differences between two means lie within 0.79 of one for sixteen sessions and six (1.645 * sqrt(1 / 16 + 1 / 6)), and 84 % for
+    eight and six; with the four sessions of a short profile it is 73 %.
     """
     return float(np.clip(_DRIFT * np.median(spreads), _LEAST_DRIFT, _MOST_DRIFT)) if spreads else 0.0
 

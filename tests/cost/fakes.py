@@ -12,7 +12,7 @@ import pytest
 from graphopt.cost.features import describe
 from graphopt.cost.fitting import fit_target
 from graphopt.cost.kernel import Signature
-from graphopt.cost.profile.asked import asked
+from graphopt.cost.profile.asking import asked
 
 
 def fake_ms(text: str, block: int = 16) -> float:

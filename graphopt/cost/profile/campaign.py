@@ -19,7 +19,7 @@ from graphopt.cost.fusion import load_rules
 from graphopt.cost.kernel import Signature
 from graphopt.cost.open_shapes import FixedSizes
 from graphopt.cost.profile.agreement import Agreement
-from graphopt.cost.profile.asked import Source, asked, fixed_file
+from graphopt.cost.profile.asking import Source, asked, fixed_file
 from graphopt.cost.profile.canary import as_look
 from graphopt.cost.profile.clock import processors
 from graphopt.cost.profile.host import best_processor
@@ -32,15 +32,15 @@ from graphopt.ir import Graph, load
 
 # Fresh processes that measure a network: machines drift within a minute, which moves all times of a session by 1 to 8 %, and what is left of
 # that is less the more sessions there are. Fewer where loading the networks would take too much of the time.
-SESSIONS, _FEWEST_SESSIONS = 8, 4
+SESSIONS, _FEWEST_SESSIONS = 16, 4
 _LOADING_SHARE = 1 / 3  # of the time of a session
 _CHUNK = 120  # kernels that are measured in random order before the next, less worthy ones
 _LEAST_KERNELS = 20  # of a pass that was begun: starting its process may take all of a short time
 _SAVE_SECONDS = 5.0
 _GROUP_BYTES = 2**30  # of model files that one process holds at a time
 _RULES = "onnxruntime-cpu"
-_START_SECONDS = 0.9  # of a worker process, about
-_LOAD_BYTES_PER_SECOND = 3e8
+_START_SECONDS = 0.4  # of a worker process, about
+_LOAD_BYTES_PER_SECOND = 6e8
 
 Watch = Callable[[float, str], None]  # told which share of the time is over, and what is being done
 

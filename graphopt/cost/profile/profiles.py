@@ -12,7 +12,7 @@ import numpy as np
 from graphopt.cost.kernel import Signature
 from graphopt.cost.open_shapes import FixedSizes
 from graphopt.cost.profile.adaptive import Pool, choose
-from graphopt.cost.profile.asked import Source
+from graphopt.cost.profile.asking import Source
 from graphopt.cost.profile.campaign import SESSIONS, Campaign, Model, temporary_folder
 from graphopt.cost.profile.networks import FAMILIES, random_network
 from graphopt.cost.profile.plan import wanted, worth_measuring
