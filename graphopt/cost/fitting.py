@@ -145,7 +145,7 @@ def fit_target(target: Target, held_out: bool = True) -> Target:
     found = {model: _held_out(networks, kernels, model, folded[model]) for model in models} if held_out and len(networks) > 1 else {}
     if not kernels.measured and found:
         found["linear"] = found["fused"]
-    moved = drift([network.spread for network in target.networks])
+    moved = drift([(network.spread, network.count) for network in target.networks])
     coefficients = Coefficients(
         fits["fused"].linear,
         {model: fit.correction for model, fit in fits.items()},

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, exp, hypot, log
+from math import ceil, exp, hypot, log, sqrt
 
 import numpy as np
 
 COVERAGE = 0.9
-_DRIFT = 0.8  # of the standard deviation of sessions, see `drift`
 _LEAST_DRIFT = 0.01  # two sessions on one network lie 1 to 2 % apart on the steadiest machines
 _MOST_DRIFT = 0.1  # more is no drift but a spread of something else
 _ENOUGH = 9  # scores of which the largest is a 90 % quantile
@@ -55,24 +54,26 @@ def score(predicted: float, measured: float, sigma: float) -> float:
 
 
 def fit_interval(scores: Sequence[float]) -> Interval:
-    """The interval from scores of held-out networks: their conformal quantile; with fewer than nine the largest, stretched, counts."""
+    """The interval from scores of held-out networks: their conformal quantile, between two scores where it lies between them; with fewer than nine
+    the largest, stretched, counts."""
     count = len(scores)
     if not count:
         return Interval()
     ordered = np.sort(np.array(scores, dtype=np.float64))
-    rank = ceil((count + 1) * COVERAGE)
-    if rank <= count:
-        return Interval(float(ordered[rank - 1]), float(count))
+    rank = (count + 1) * COVERAGE
+    if ceil(rank) <= count:
+        return Interval(float(np.interp(rank, np.arange(1, count + 1), ordered)), float(count))
     return Interval(float(max(ordered[-1] * (1 + (_ENOUGH - count) / _ENOUGH), _WITHOUT * (_ENOUGH - count) / _ENOUGH)), float(count))
 
 
-def drift(spreads: Sequence[float]) -> float:
-    """How far off other sessions may be, from the standard deviations of the sessions over each network, relative.
+def drift(spreads: Sequence[tuple[float, int]]) -> float:
+    """How far off as many other sessions may be, from the relative standard deviation of the sessions over each network and their number.
 
-    90 % of the differences between two means lie within 0.79 of one for sixteen sessions and six (1.645 * sqrt(1 / 16 + 1 / 6)), and 84 % for
-    eight and six; with the four sessions of a short profile it is 73 %.
+    90 % of the differences between the means of n sessions and n others lie within 1.645 * sqrt(2 / n) standard deviations. The median of deviations
+    that are found in n sessions is too small (n = 4: by a tenth), which the median of the chi-squared distribution tells (Wilson and Hilferty, 1931).
     """
-    return float(np.clip(_DRIFT * np.median(spreads), _LEAST_DRIFT, _MOST_DRIFT)) if spreads else 0.0
+    off = [_NORMAL * sqrt(2 / count) * spread / (1 - 2 / (9 * (count - 1))) ** 1.5 for spread, count in spreads if count > 1]
+    return float(np.clip(np.median(off), _LEAST_DRIFT, _MOST_DRIFT)) if off else 0.0
 
 
 def coverage(scores: Sequence[float]) -> float:

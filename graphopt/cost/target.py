@@ -39,12 +39,14 @@ class MeasuredKernel:
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """The time of one network in milliseconds, the relative standard deviation of its sessions, and how often it launches each kernel."""
+    """The time of one network in milliseconds, the relative standard deviation of its sessions, how often it launches each kernel, and how many
+    sessions there were (published measurements, which do not say, count as four)."""
 
     name: str
     ms: float
     spread: float
     kernels: tuple[tuple[Signature, int], ...]
+    count: int = 4
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Target:
                 "name": network.name,
                 "ms": float(f"{network.ms:.6g}"),
                 "spread": float(f"{network.spread:.3g}"),
+                "count": network.count,
                 "kernels": [[places.setdefault(str(sig), len(places)), count] for sig, count in network.kernels],
             }
             for network in self.networks
@@ -240,7 +243,15 @@ def _networks(path: Path) -> tuple[MeasuredNetwork, ...]:
     try:
         for record in document["networks"]:
             kernels = tuple((signatures[_index(index)], int(count)) for index, count in record["kernels"])
-            found.append(MeasuredNetwork(str(record["name"]), _positive(record["ms"]), _positive(record["spread"], zero=True), kernels))
+            found.append(
+                MeasuredNetwork(
+                    str(record["name"]),
+                    _positive(record["ms"]),
+                    _positive(record["spread"], zero=True),
+                    kernels,
+                    int(record.get("count", 4)),
+                )
+            )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         where = f"network {len(found) + 1}"
         raise TargetError(f"{path}: {where} is corrupt: {_why(error)}") from error

@@ -116,7 +116,7 @@ class Record:
                 continue
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
             spread = float(np.std(np.log(each), ddof=1)) if len(each) > 1 else 0.0
-            found.append(MeasuredNetwork(name, mean(each), spread, kernels))
+            found.append(MeasuredNetwork(name, mean(each), spread, kernels, len(each)))
         return tuple(found)
 
     def session_times(self, name: str, quiet: Look | None) -> list[float]:
