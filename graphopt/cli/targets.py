@@ -122,7 +122,7 @@ def _network_facts(target: Target) -> list[tuple[str, str]]:
     interval = target.coefficients.intervals["fused"]
     low, high = interval.around(10.0, 0.0)
     return [
-        ("sum of kernels", f"x {found.scale:.3f}"),
+        ("sum of kernels", f"x {found.scale:.3f}" + (f", from 2 ms on x {found.scale + found.lasting:.3f}" if found.lasting else "")),
         ("each launch", f"{found.per_kernel_ms * 1e3:+.2f} us"),
         (f"weights up to {found.cache_mb:g} MB", f"{found.within_ms_per_mb * 1e3:+.1f} us per MB"),
         ("weights beyond", f"{found.beyond_ms_per_mb * 1e3:+.1f} us per MB"),
