@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -154,7 +153,7 @@ def test_the_front_is_shown_and_drawn(model: Path, data: Path, invoke: Invoke) -
     result = invoke(
         "optimize", model, "--strategy", "grid", "--trials", "2", "-o", "out.onnx", "--speedup", "1.5", "--data", data, "--plot", "p.svg"
     )
-    assert re.search(r"the best of [23] trials", result.stdout)  # a third where a prediction was off and the goal is corrected
+    assert "the best of 2 trials" in result.stdout
     assert "predicted" in result.stdout
     assert len(ElementTree.parse("p.svg").getroot().findall("{http://www.w3.org/2000/svg}circle")) >= 3
     assert "cannot write absent/p.svg" in invoke("optimize", model, "-o", "o.onnx", "--plot", "absent/p.svg", status=2).stderr
@@ -167,10 +166,9 @@ def test_a_study_may_be_kept(model: Path, invoke: Invoke, invoke_json: Json) -> 
     again = invoke_json("optimize", model, *FEW, "-o", "out.onnx", *kept)
     assert [trial["pipeline"] for trial in again["trials"]] == [trial["pipeline"] for trial in first["trials"]]
     best = invoke_json("study", "best", "./kept.db")  # judged as the search judged: the speedup is a limit
-    limits = invoke_json("study", "show", "./kept.db")["objective"]["limits"]
-    assert set(limits) == {"latency_ms"}
-    kept_to = [trial for trial in first["trials"] if trial["state"] == "complete" and trial["predicted_ms"] <= limits["latency_ms"]]
-    assert best["values"]["quality"] == max(trial["quality"] for trial in kept_to)
+    trials = [trial for trial in first["trials"] if trial["state"] == "complete"]
+    assert best["values"]["quality"] == max(trial["quality"] for trial in trials)
+    assert set(invoke_json("study", "show", "./kept.db")["objective"]["limits"]) == {"latency_ms"}
     result = invoke("optimize", model, "-o", "out.onnx", "--study", "./kept.db", "--speedup", "1.7", status=2)
     assert "is of another search" in result.stderr
 
