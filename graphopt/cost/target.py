@@ -23,6 +23,7 @@ _RUNTIMES = ("onnxruntime", "tensorrt", "tflite")
 _TARGET, _KERNELS, _NETWORKS, _COEFFICIENTS = "target.toml", "kernels.csv", "networks.json", "coefficients.json"
 _COLUMNS = ["signature", "ms", "spread", "count"]
 _TABLES = ("fit", "provenance", "error")
+_SESSIONS = 4  # that a network's time is taken to be from where nobody says
 
 _Found = TypeVar("_Found")
 
@@ -46,7 +47,7 @@ class MeasuredNetwork:
     ms: float
     spread: float
     kernels: tuple[tuple[Signature, int], ...]
-    count: int = 4
+    count: int = _SESSIONS
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def _networks(path: Path) -> tuple[MeasuredNetwork, ...]:
                     _positive(record["ms"]),
                     _positive(record["spread"], zero=True),
                     kernels,
-                    int(record.get("count", 4)),
+                    int(record.get("count", _SESSIONS)),
                 )
             )
     except (IndexError, KeyError, TypeError, ValueError) as error:

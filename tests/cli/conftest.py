@@ -14,7 +14,7 @@ import graphopt
 from graphopt.cli import main
 
 from ..networks import write_data, write_network
-from ..search.fakes import fake_cpu
+from ..search.fakes import computed_target, fake_cpu
 
 Invoke = Callable[..., Result]
 
@@ -52,5 +52,6 @@ def invoke_json(invoke: Invoke) -> Callable[..., Any]:
 
 @pytest.fixture
 def computed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`optimize` computes latency and quality from the MACs."""
+    """`optimize` computes latency and quality from the MACs, and predictions by a formula."""
+    computed_target(monkeypatch)
     monkeypatch.setattr("graphopt.search.setup.CpuBench", fake_cpu(graph=graphopt.load(model)))

@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 
 import pytest
 
 import graphopt
-from graphopt.cost import Predictor, Target, find_target
 
-
-@cache
-def _cpu() -> Predictor:
-    return Predictor(find_target("cpu"))
+from .fakes import computed_target
 
 
 @pytest.fixture(autouse=True)
-def one_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of this machine is read once, and not by every search of a test."""
-
-    def found(name: str) -> Target:
-        return _cpu().target if name == "cpu" else find_target(name)
-
-    def predictor(target: Target) -> Predictor:
-        return _cpu() if target is _cpu().target else Predictor(target)
-
-    monkeypatch.setattr("graphopt.search.setup.find_target", found)
-    monkeypatch.setattr("graphopt.search.setup.Predictor", predictor)
+def own_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the target that ships says of a small model is not the matter here."""
+    computed_target(monkeypatch)
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
-"""A bench that computes instead of measuring, so that searches are the same every time."""
+"""A bench and a target that compute instead of measuring, so that searches are the same every time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphopt.cost import count
+import pytest
+
+from graphopt.cost import Predictor, Target, count, find_target
 from graphopt.ir import Graph
 from graphopt.quality import Latency
 from graphopt.search import Effort, Timing
+
+from ..cost import staircase
 
 
 def latency(ms: float, noise: float = 0.0, repeats: int = 100) -> Latency:
@@ -51,3 +55,16 @@ def fake_cpu(**settings: Any) -> Callable[..., FakeBench]:
         return FakeBench(settings["graph"], **{name: value for name, value in settings.items() if name != "graph"})
 
     return make
+
+
+def computed_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of the target `cpu`, for searches: one whose kernels cost what a formula says. It is made once, and not by every search."""
+
+    def found(name: str) -> Target:
+        return staircase.target() if name == "cpu" else find_target(name)
+
+    def predictor(target: Target) -> Predictor:
+        return staircase.predictor() if target is staircase.target() else Predictor(target)
+
+    monkeypatch.setattr("graphopt.search.setup.find_target", found)
+    monkeypatch.setattr("graphopt.search.setup.Predictor", predictor)

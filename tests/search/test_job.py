@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphopt
-from graphopt.cost import Predictor, count, find_target, peak_memory
+from graphopt.cost import count, peak_memory
 from graphopt.errors import BudgetError, DataError, InvalidModelError, RuntimeRefusedError, StudyError, TargetError, UnknownPassError
 from graphopt.quality import load_data
 from graphopt.report import file_record, schema
@@ -21,11 +21,11 @@ from graphopt.search.parts import parts_of
 from graphopt.search.request import Request
 from graphopt.search.setup import prepare
 
+from ..cost.staircase import predictor
 from ..models import serialised
 from ..networks import network, write_data, write_network
 from .fakes import fake_cpu
 
-CPU = Predictor(find_target("cpu"))
 EXAMPLE = Path(__file__).parents[2] / "examples" / "single_file_pass.py"
 
 
@@ -63,7 +63,7 @@ def test_a_speedup_is_met_and_reported(model: Path) -> None:
     figures = [report["before"], *(step["after"] for step in report["steps"])]
     assert [step["before"]["macs"] for step in report["steps"]] == [figure["macs"] for figure in figures[:-1]]
     assert figures[-1]["macs"] == report["after"]["macs"]
-    again = graphopt.run(graphopt.load(model), ",".join(step["pass"] for step in report["steps"]), seed=3, predictor=CPU)
+    again = graphopt.run(graphopt.load(model), ",".join(step["pass"] for step in report["steps"]), seed=3, predictor=predictor())
     assert serialised(again.graph.to_proto()) == serialised(found.graph.to_proto())
     assert found.pipeline == again.pipeline
 
