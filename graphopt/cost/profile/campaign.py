@@ -171,17 +171,17 @@ class Campaign:
         return found
 
     def network_session(self, models: Sequence[Model], session: int, seconds: float) -> None:
-        """Measure the networks that have no more than `session` sessions, for so long, each at least twice."""
+        """Measure the networks that have no more than `session` sessions, for so long, loading them included, each at least twice."""
         lacking = []
         for model in models:
             self.record.expect_network(model.name, model.kernels or Counter())
             if len(self.record.networks[model.name].sessions) <= session:
                 lacking.append(model)
         groups = _groups(lacking)
-        overhead, self.loading = self.loading or _loading_seconds(lacking), 0.0
+        self.loading = 0.0
         for group in groups:
             share = len(group) / max(len(lacking), 1)
-            self._measure_networks(group, max(seconds - overhead, 0.5) * share, f"whole networks, session {session + 1}")
+            self._measure_networks(group, seconds * share, f"whole networks, session {session + 1}")
         self.save()
 
     def _measure_networks(self, models: Sequence[Model], seconds: float, text: str) -> None:
@@ -190,7 +190,7 @@ class Campaign:
         before = started = time.perf_counter()
         settings: dict[str, Any] = {
             **self._settings,
-            "seconds": seconds,
+            "seconds": seconds - _START_SECONDS,
             "seed": self.record.sessions,
             "quiet": self.record.quiet,
         }

@@ -68,8 +68,9 @@ def _alternate(campaign: Campaign, kernels: Sequence[Signature], networks: Seque
     for session in campaign.rounds(networks, for_networks, rounds):
         to_come = campaign.sessions - session
         each = max(for_networks / campaign.sessions, campaign.loading + _LEAST_RUNNING)
-        share = max((campaign.left - to_come * each) / to_come, for_kernels / campaign.sessions / 2)
         number = 1 + session * KERNEL_PASSES // campaign.sessions
+        least = for_kernels / campaign.sessions / 2 if number == 1 else 0.0  # the second pass may go without
+        share = max((campaign.left - to_come * each) / to_come, least)
         campaign.kernel_pass(kernels if number == 1 else _measured(campaign, kernels), number, share)
         campaign.network_session(networks, session, min(each, campaign.left / to_come))
     if not campaign.rounds_left:

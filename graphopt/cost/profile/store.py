@@ -15,6 +15,7 @@ from graphopt.cost.kernel import Signature
 from graphopt.cost.profile.canary import Look, as_look, undisturbed, usual_least
 from graphopt.cost.profile.clock import Run, timing
 from graphopt.cost.profile.host import Host
+from graphopt.cost.profile.two_way import Floats, usual_session
 from graphopt.cost.target import MeasuredKernel, MeasuredNetwork
 from graphopt.errors import TargetError
 from graphopt.ir.files import write_atomically
@@ -103,30 +104,44 @@ class Record:
         return tuple(found)
 
     def measured_networks(self) -> tuple[MeasuredNetwork, ...]:
-        """The geometric mean of the sessions' times, each its tenth percentile, and their standard deviation, relative, as the spread.
-
-        Not a percentile of all runs together: as with kernels, it would fall with the number of sessions. No session is left out but for
-        those in which a network found no quiet moment: what is left is the drift of the machine, which is to be in the mean.
-        """
-        quiet = self.quiet
+        """What each takes in the usual session, and the standard deviation of its sessions, relative, as the spread."""
+        usual_ms = self.network_ms()
         found = []
-        for name, network in self.networks.items():
-            each = self.session_times(name, quiet)
-            if not each:
+        for name, each in self._session_ms().items():
+            measured = each[~np.isnan(each)]
+            if not len(measured):
                 continue
+            network = self.networks[name]
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
-            spread = float(np.std(np.log(each), ddof=1)) if len(each) > 1 else 0.0
-            found.append(MeasuredNetwork(name, mean(each), spread, kernels, len(each)))
+            spread = float(np.std(np.log(measured), ddof=1)) if len(measured) > 1 else 0.0
+            found.append(MeasuredNetwork(name, usual_ms[name], spread, kernels, len(measured)))
         return tuple(found)
 
-    def session_times(self, name: str, quiet: Look | None) -> list[float]:
-        """Milliseconds of a network in each session in which something was undisturbed; in all where there is none."""
-        network = self.networks[name]
-        return [
-            timing(runs, self.host.own_thread).ms
-            for runs in undisturbed(network.sessions, network.canary, quiet) or network.sessions
-            if runs
-        ]
+    def network_ms(self, part: slice = slice(None)) -> dict[str, float]:
+        """Milliseconds of each network in the usual one of the sessions, or of a part of them; NaN for one that was not measured there.
+
+        A session's time is its tenth percentile. Not a percentile of all runs together: as with kernels, it would fall with the number of sessions.
+        No session is left out but for those in which a network found no quiet moment: what is left is the drift of the machine, which is to be
+        in the mean.
+        """
+        each = self._session_ms()
+        if not each:
+            return {}
+        return dict(zip(each, usual_session(np.array(list(each.values()))[:, part]).tolist(), strict=True))
+
+    def _session_ms(self) -> dict[str, Floats]:
+        """Milliseconds of each network in each session; NaN where nothing was undisturbed, unless that was never."""
+        quiet = self.quiet
+        sessions = max((len(network.sessions) for network in self.networks.values()), default=0)
+        found = {}
+        for name, network in self.networks.items():
+            places = [place for place, runs in enumerate(network.sessions) if runs]
+            looks = [network.canary[place] for place in places]
+            times = np.full(sessions, np.nan)
+            for place in undisturbed(places, looks, quiet) or places:
+                times[place] = timing(network.sessions[place], self.host.own_thread).ms
+            found[name] = times
+        return found
 
     # ---- the file
 
@@ -197,14 +212,9 @@ def open_record(folder: Path, host: Host) -> Record:
     return record
 
 
-def mean(times: Sequence[float]) -> float:
-    """The geometric mean."""
-    return float(np.exp(np.mean(np.log(times))))
-
-
 def usual(times: Sequence[float]) -> float:
     """The geometric mean of the times that are not far above the least."""
-    return mean([ms for ms in times if ms <= min(times) * _DISTURBED])
+    return float(np.exp(np.mean(np.log([ms for ms in times if ms <= min(times) * _DISTURBED]))))
 
 
 def _floats(values: Iterable[Any]) -> list[float]:

@@ -34,6 +34,7 @@ _TRIES = 3  # at a kernel, until nothing disturbs
 _AT_ONCE = 12  # kernels that are loaded together
 _VISIT = 3  # timed runs of a network in a row
 _VISIT_SECONDS = 0.01  # or as many as take this long
+_LEAST_SECONDS = 0.3  # after loading networks
 
 
 def measure_kernels(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]) -> None:
@@ -60,10 +61,12 @@ def measure_kernels(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]]
 
 
 def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]) -> None:
-    """Measure the job's files in turns, in shuffled order, for its seconds but at least twice each; the undisturbed runs of each, if any.
+    """Measure the job's files in turns, in shuffled order, at least twice each and for its seconds, those of loading among them; the undisturbed runs
+    of each, if any.
 
     They are loaded in shuffled order, too: where a model's memory lies is decided by what was loaded before it, and changes its time by a tenth.
     """
+    end = time.perf_counter() + float(job["seconds"])
     settings = _Settings(job)
     rng = np.random.default_rng(int(job.get("seed", 0)))
     calls: dict[str, Bound] = {}
@@ -76,7 +79,7 @@ def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]
     canary = settings.canary()
     report({"loaded": True})
     visits: dict[str, list[tuple[Look, list[Run]]]] = {path: [] for path in calls}  # with the canary beside each
-    end = time.perf_counter() + float(job["seconds"])
+    end = max(end, time.perf_counter() + _LEAST_SECONDS)
     rounds = 0
     while calls and (rounds < 2 or time.perf_counter() < end):
         for path in rng.permutation(list(calls)):
