@@ -126,6 +126,7 @@ def _network_facts(target: Target) -> list[tuple[str, str]]:
         ("each launch", f"{found.per_kernel_ms * 1e3:+.2f} us"),
         (f"weights up to {found.cache_mb:g} MB", f"{found.within_ms_per_mb * 1e3:+.1f} us per MB"),
         ("weights beyond", f"{found.beyond_ms_per_mb * 1e3:+.1f} us per MB"),
+        *([("all weights, if too many", f"{found.cycled_ms_per_mb * 1e3:+.1f} us per MB")] if found.cycled_ms_per_mb else []),
         ("each run", f"{found.run_ms * 1e3:+.0f} us"),
         ("90 % interval at 10 ms", f"{low:.2f} to {high:.2f} ms, from {interval.networks:g} networks"),
     ]

@@ -44,7 +44,7 @@ class Coefficients:
             raise ValueError(f"version {document['version']!r} is not {VERSION}, which this graphopt reads")
         return cls(
             LinearModel(_laws(document["linear"]["families"]), _laws(document["linear"]["kins"])),
-            {name: Correction(**_numbers(values)) for name, values in document["corrections"].items()},
+            {name: _correction(values) for name, values in document["corrections"].items()},
             {name: Interval(**_numbers(values)) for name, values in document["intervals"].items()},
             {name: _smoothness(values) for name, values in document["smoothness"].items()},
             int(document["kernels"]),
@@ -59,11 +59,17 @@ def _laws(document: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, floa
     return {family: _numbers(law) for family, law in document.items()}
 
 
+def _correction(document: Mapping[str, Any]) -> Correction:
+    numbers = {name: value for name, value in document.items() if name != "covariance"}
+    covariance = [_numbers(dict(enumerate(line))) for line in document.get("covariance", ())]
+    return Correction(**_numbers(numbers), covariance=tuple(tuple(line.values()) for line in covariance))
+
+
 def _smoothness(document: Mapping[str, Any]) -> Smoothness:
     return Smoothness(float(document["amplitude"]), float(document["noise"]), _numbers(document["lengths"]))
 
 
-def _numbers(document: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(document: Mapping[Any, Any]) -> dict[Any, Any]:
     found = {name: float(value) for name, value in document.items()}
     if any(value != value or value in (float("inf"), float("-inf")) for value in found.values()):
         raise ValueError("a number is not finite")

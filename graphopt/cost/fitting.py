@@ -15,18 +15,7 @@ from graphopt.cost.features import Described, describe
 from graphopt.cost.interval import coverage, drift, fit_interval, score
 from graphopt.cost.kernel import Signature
 from graphopt.cost.linear import Floats, Law, LinearModel, fit_from_kernels
-from graphopt.cost.network import (
-    CONVOLUTIONS,
-    OTHERS,
-    PLAIN,
-    PRODUCTS,
-    Correction,
-    Totals,
-    fit_correction,
-    part_of,
-    spilled_bytes,
-    streamed_bytes,
-)
+from graphopt.cost.network import Correction, Totals, fit_correction
 from graphopt.cost.pooled import Observed, PoolOptions, fit_from_networks
 from graphopt.cost.residual import Smoothness, fit_residuals
 from graphopt.cost.target import MeasuredNetwork, Target
@@ -50,14 +39,6 @@ class _Network:
     name: str
     ms: float
     kernels: tuple[tuple[Described, int], ...]
-
-    @property
-    def weight_bytes(self) -> float:
-        return float(sum(streamed_bytes(kernel.family, kernel.weight_bytes) * count for kernel, count in self.kernels))
-
-    @property
-    def spilled_bytes(self) -> float:
-        return float(sum(spilled_bytes(kernel.activation_bytes) * count for kernel, count in self.kernels))
 
 
 @dataclass(frozen=True)
@@ -227,14 +208,10 @@ def _scaled(law: Mapping[str, float], factor: float) -> dict[str, float]:
 
 def _totals(network: _Network, estimates: Sequence[Estimate]) -> tuple[Totals, float]:
     """Sums over the kernels, and how unsure a kernel is on average by time."""
-    counts = [count for _, count in network.kernels]
-    ms = sum(estimate.ms * count for estimate, count in zip(estimates, counts, strict=True))
-    unsure = sum(estimate.ms * estimate.sigma * count for estimate, count in zip(estimates, counts, strict=True))
-    parts = dict.fromkeys((CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS), 0.0)
-    for (kernel, count), estimate in zip(network.kernels, estimates, strict=True):
-        parts[part_of(kernel.family)] += estimate.ms * count
-    totals = Totals(ms, sum(counts), network.weight_bytes, parts[PRODUCTS], parts[OTHERS], network.spilled_bytes, parts[PLAIN])
-    return totals, unsure / ms if ms else 0.0
+    counted = [(kernel, estimate, count) for (kernel, count), estimate in zip(network.kernels, estimates, strict=True)]
+    totals = Totals.of((kernel, estimate.ms, count) for kernel, estimate, count in counted)
+    unsure = sum(estimate.ms * estimate.sigma * count for _, estimate, count in counted)
+    return totals, unsure / totals.kernels_ms if totals.kernels_ms else 0.0
 
 
 @dataclass(frozen=True)
@@ -242,6 +219,7 @@ class _Trial:
     predicted: float
     measured: float
     sigma: float
+    leverage: float
 
 
 def _held_out(networks: Sequence[_Network], kernels: _KernelFit, model: Model, options: PoolOptions) -> list[_Trial]:
@@ -260,12 +238,13 @@ def _held_out(networks: Sequence[_Network], kernels: _KernelFit, model: Model, o
                 estimates = kernels.times(model, fit.linear).estimate([kernel for kernel, _ in network.kernels])
             totals, sigma = _totals(network, estimates)
             ms = fit.correction.ms(totals)
-            found.append(_Trial(ms, network.ms, sigma + fit.correction.streamed(totals.weight_bytes, ms)))
+            sigma += fit.correction.streamed(totals.weight_bytes, ms)
+            found.append(_Trial(ms, network.ms, sigma, fit.correction.leverage(totals, ms)))
     return found
 
 
 def _scores(trials: Sequence[_Trial]) -> list[float]:
-    return [score(trial.predicted, trial.measured, trial.sigma) for trial in trials]
+    return [score(trial.predicted, trial.measured, trial.sigma, trial.leverage) for trial in trials]
 
 
 def _errors(found: Mapping[Model, Sequence[_Trial]]) -> dict[str, Any]:

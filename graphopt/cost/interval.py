@@ -32,25 +32,27 @@ class Interval:
     networks: float = 0.0
     drift: float = 0.0
 
-    def around(self, ms: float, sigma: float, unseen: float = 0.0) -> tuple[float, float]:
+    def around(self, ms: float, sigma: float, unseen: float = 0.0, leverage: float = 0.0) -> tuple[float, float]:
         """Lower and upper end for a network of which `sigma` is unsure: its kernels in log time, on average by time, and what is no kernel's time.
 
-        `unseen` is the same for kernels of families that were never measured, about which the networks behind the quantile say nothing.
+        `unseen` is the same for kernels of families that were never measured, about which the networks behind the quantile say nothing;
+        `leverage` is how unlike those networks this one is (`Correction.leverage`).
         """
         if ms <= 0:
             return 0.0, 0.0
-        width = min(hypot(self.quantile * unsureness(ms, sigma), _NORMAL * unseen, self.drift), _WIDEST)
+        width = min(hypot(self.quantile * unsureness(ms, sigma, leverage), _NORMAL * unseen, self.drift), _WIDEST)
         return ms * exp(-width), ms * exp(width)
 
 
-def unsureness(ms: float, sigma: float) -> float:
-    """What the error of a prediction is measured in: short networks and kernels far from all measured ones are less sure."""
-    return _SHARE + _FIXED_MS / ms + _UNSURE * sigma
+def unsureness(ms: float, sigma: float, leverage: float = 0.0) -> float:
+    """What the error of a prediction is measured in: less sure are short networks, kernels far from all measured ones, and networks unlike those of
+    the fit, of which the errors have a variance 1 + leverage times as large as those of others (as in any linear regression)."""
+    return hypot(_SHARE + _FIXED_MS / ms, _UNSURE * sigma) * sqrt(1 + leverage)
 
 
-def score(predicted: float, measured: float, sigma: float) -> float:
+def score(predicted: float, measured: float, sigma: float, leverage: float = 0.0) -> float:
     """How far off a prediction was, in units of its unsureness."""
-    return abs(log(predicted / measured)) / unsureness(predicted, sigma)
+    return abs(log(predicted / measured)) / unsureness(predicted, sigma, leverage)
 
 
 def fit_interval(scores: Sequence[float]) -> Interval:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from graphopt.cost.families import CONVOLUTION, DEPTHWISE, MATRIX, kin
+from graphopt.cost.features import Described
 from graphopt.cost.linear import Floats
 
 SUMMANDS = 4  # figures of a kernel that add up to what `Correction.times` takes
@@ -27,6 +28,9 @@ _SPILLS_MB, _SPILLED_MB = 4.0, 16.0  # of what one kernel reads and writes: so m
 # their kernels, beyond it by a tenth, and weights have their price; within a factor of two of it lies all of the change.
 _SOON_MS = 1.0
 _SOON_STEEPNESS = 4
+# Weights are wanted in the same order in every run: a cache that forgets the oldest first holds all of them or, once they are too many, hardly any.
+_CYCLE_MB = 6.0
+_CYCLE_STEEPNESS = 4
 _FILTERS_SHARE = 0.8  # of the price of weights: a convolution hides some of the reading behind its work
 
 
@@ -44,15 +48,31 @@ class Totals:
     spilled_bytes: float = 0.0
     plain_ms: float = 0.0
 
+    @classmethod
+    def of(cls, kernels: Iterable[tuple[Described, float, int]]) -> Totals:
+        """Of the kernels of a network, each with its milliseconds and how often it is launched; one that takes no time is no launch."""
+        parts = dict.fromkeys((CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS), 0.0)
+        launches, weights, spilled = 0, 0.0, 0.0
+        for kernel, ms, count in kernels:
+            parts[part_of(kernel.family)] += ms * count
+            if kernel.free or ms <= 0:
+                continue
+            launches += count
+            weights += streamed_bytes(kernel.family, kernel.weight_bytes) * count
+            spilled += spilled_bytes(kernel.activation_bytes) * count
+        return cls(sum(parts.values()), launches, weights, parts[PRODUCTS], parts[OTHERS], spilled, parts[PLAIN])
+
 
 @dataclass(frozen=True)
 class Correction:
     """ms = (scale + lasting * L) * sum + per_kernel_ms * launches + beyond_ms_per_mb * L * (weights over the cache)
-    + within_ms_per_mb * (those in it) + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
+    + within_ms_per_mb * (those in it) + cycled_ms_per_mb * C * weights + spilled_ms_per_mb * (activations that leave the cache) + run_ms.
 
-    L is what a network pays of what only those of more than a millisecond pay: 1 / (1 + (1 ms / sum)^4).
+    L is what a network pays of what only those of more than a millisecond pay: 1 / (1 + (1 ms / sum)^4). C is which part of weights that are
+    read run after run the next run finds no longer: 1 / (1 + (6 MB / weights)^4).
     In the sum, matrix products count `products` times, convolutions in the plain layout, as a runtime with a blocked one falls back to,
-    `plain` times, and what is neither a product nor a convolution `others` times.
+    `plain` times, and what is neither a product nor a convolution `others` times. `covariance` is that of the numbers which a fit found, in the
+    order of `_row`, where a network's time is off by `_NOISE`; empty where nothing was fitted.
     """
 
     scale: float = 1.0
@@ -66,6 +86,8 @@ class Correction:
     spilled_ms_per_mb: float = 0.0
     plain: float = 1.0
     lasting: float = 0.0
+    cycled_ms_per_mb: float = 0.0
+    covariance: tuple[tuple[float, ...], ...] = ()
 
     def ms(self, totals: Totals) -> float:
         """The time of a network, at least most of the sum of its kernels: a law of networks of milliseconds may say less of very small ones."""
@@ -76,7 +98,8 @@ class Correction:
 
     def streamed(self, weight_bytes: float, ms: float) -> float:
         """The share of a network's time `ms` that is the price of weights beyond the cache, about which the sum of kernels says nothing."""
-        beyond = self.beyond_ms_per_mb * _beyond(weight_bytes / _MB, self.cache_mb, ms)
+        weights = weight_bytes / _MB
+        beyond = self.beyond_ms_per_mb * _beyond(weights, self.cache_mb, ms) + self.cycled_ms_per_mb * _cycled(weights)
         return min(max(float(beyond) / ms, 0.0), 1.0) if ms > 0 else 0.0
 
     def times(self, kernels_ms: Floats, launches: Floats, weight_bytes: Floats, spilled_bytes: Floats) -> Floats:
@@ -85,8 +108,19 @@ class Correction:
         found = (self.scale + self.lasting * _lasting(kernels_ms)) * kernels_ms + self.per_kernel_ms * launches + self.run_ms
         found += self.beyond_ms_per_mb * _beyond(weights, self.cache_mb, kernels_ms)
         found += self.within_ms_per_mb * np.minimum(weights, self.cache_mb)
+        found += self.cycled_ms_per_mb * _cycled(weights)
         found += self.spilled_ms_per_mb * spilled_bytes / _MB
         return np.maximum(found, _LEAST_SHARE * kernels_ms)
+
+    def leverage(self, totals: Totals, ms: float) -> float:
+        """How unsure the law itself is of a network of the time `ms`, as a variance in units of that of one network's time.
+
+        About nothing between the networks of the fit; where none was as small, or had as many weights, more than one.
+        """
+        if not self.covariance or ms <= 0:
+            return 0.0
+        row = _row(totals, self.cache_mb) / ms / _NOISE
+        return float(row @ np.array(self.covariance) @ row)
 
     def factor(self, family: str) -> float:
         """How many times a kernel of the family counts in the sum."""
@@ -96,7 +130,7 @@ class Correction:
     def _vector(self) -> Floats:
         more = [self.scale * (factor - 1) for factor in (self.products, self.others, self.plain)]
         per = [self.per_kernel_ms, self.beyond_ms_per_mb, self.within_ms_per_mb, self.run_ms, self.spilled_ms_per_mb]
-        return np.array([self.scale, *per, *more, self.lasting])
+        return np.array([self.scale, *per, *more, self.lasting, self.cycled_ms_per_mb])
 
 
 CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS = "convolutions", "plain convolutions", "products", "others"
@@ -136,6 +170,13 @@ def _beyond(weights_mb: npt.ArrayLike, cache_mb: float, kernels_ms: npt.ArrayLik
     return np.asarray(np.maximum(np.asarray(weights_mb, np.float64) - cache_mb, 0.0) * _lasting(kernels_ms), dtype=np.float64)
 
 
+def _cycled(weights_mb: npt.ArrayLike) -> Floats:
+    """Megabytes of weights that are read run after run and were forgotten between."""
+    weights = np.asarray(weights_mb, dtype=np.float64)
+    grown = weights**_CYCLE_STEEPNESS
+    return np.asarray(weights * grown / (grown + _CYCLE_MB**_CYCLE_STEEPNESS), dtype=np.float64)
+
+
 def _row(totals: Totals, cache_mb: float) -> Floats:
     weights = totals.weight_bytes / _MB
     return np.array(
@@ -150,6 +191,7 @@ def _row(totals: Totals, cache_mb: float) -> Floats:
             totals.others_ms,
             totals.plain_ms,
             totals.kernels_ms * float(_lasting(totals.kernels_ms)),
+            float(_cycled(weights)),
         ]
     )
 
@@ -158,8 +200,9 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     """The correction for measured networks, by ridge in relative error towards `prior`, by default no correction; few networks move it little.
 
     Prior standard deviations: 0.1 of the scale, 0.3 of what longer networks take besides, 0.05 of how much more products and others count, 0.1
-    of plain convolutions; a microsecond, or 2 % of the usual kernel, per launch; 30 us per MB of weights beyond the cache and 3 us within; 5 us
-    per MB of spilled activations; 30 us, or 5 % of the quickest network, per run. A slow device has more of each, hence the shares.
+    of plain convolutions; a microsecond, or 2 % of the usual kernel, per launch; 30 us per MB of weights beyond the cache and of those that are
+    forgotten between two runs, 3 us of those within; 5 us per MB of spilled activations; 30 us, or 5 % of the quickest network, per run. A slow
+    device has more of each, hence the shares.
     Where kernels and networks were not measured `alike` (one by the runtime's profiler, the other by a clock around the call), half of a
     kernel per launch and half of the quickest network per run would be no surprise; and what is in a cache is not known.
     """
@@ -170,9 +213,8 @@ def fit_correction(networks: Sequence[Totals], ms: Sequence[float], prior: Corre
     usual = float(np.median([totals.kernels_ms / max(1.0, totals.launches) for totals in networks]))
     quickest = float(times.min())
     launch, run = (max(0.001, 0.02 * usual), max(0.03, 0.05 * quickest)) if alike else (0.5 * usual, 0.5 * quickest)
-    deviations = np.array(
-        [0.1, launch, 0.03, 0.003, run, 0.005 if alike else 0.0, 0.05, 0.05, 0.1 if alike else 0.0, 0.3 if alike else 0.0]
-    )
+    cached = np.array([0.005, 0.05, 0.05, 0.1, 0.3, 0.03]) * ([1, 1, 1, 1, 1, 1] if alike else [0, 1, 1, 0, 0, 0])
+    deviations = np.array([0.1, launch, 0.03, 0.003, run, *cached])
     caches = _CACHES_MB if len(networks) >= _ENOUGH_FOR_CACHE else (prior.cache_mb,)
     found = [_ridge(networks, times, prior, deviations, cache) for cache in caches]
     return min(found, key=lambda pair: pair[1])[0]
@@ -186,12 +228,16 @@ def _ridge(networks: Sequence[Totals], ms: Floats, prior: Correction, deviations
     weights = np.ones(len(ms))
     step = np.zeros(len(start))
     free = deviations > 0
+    stacked = np.empty(0)
     for _ in range(_ROUNDS):
         stacked = np.vstack([rows * weights[:, None] * deviations, np.eye(len(start))])
         step = np.linalg.lstsq(stacked, np.concatenate([goal * weights, np.zeros(len(start))]), rcond=None)[0] * deviations
         off = np.abs(goal - rows @ step)
         weights = np.sqrt(np.minimum(1.0, _OUTLIER / np.maximum(off, 1e-9)))
     left = float(((goal - rows @ step) ** 2 * weights**2).sum() + ((step[free] / deviations[free]) ** 2).sum())
-    scale, per_kernel, beyond, within, run, spilled, *factors, lasting = (start + step).tolist()
+    inverse = np.linalg.inv(stacked.T @ stacked) * deviations[:, None] * deviations
+    covariance = tuple(tuple(line) for line in inverse.tolist())
+    scale, per_kernel, beyond, within, run, spilled, *factors, lasting, cycled = (start + step).tolist()
     products, others, plain = (1.0 + factor / scale for factor in factors)
-    return Correction(scale, per_kernel, beyond, within, run, cache_mb, products, others, spilled, plain, lasting), left
+    found = Correction(scale, per_kernel, beyond, within, run, cache_mb, products, others, spilled, plain, lasting, cycled, covariance)
+    return found, left

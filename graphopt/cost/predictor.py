@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import SUMMANDS, Correction, spilled_bytes, streamed_bytes
+from graphopt.cost.network import SUMMANDS, Correction, Totals, spilled_bytes, streamed_bytes
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -164,8 +164,8 @@ class Predictor:
         return np.array(rows, np.float64).reshape(-1, SUMMANDS).T
 
     def _latency(self, kernels: Sequence[_Known]) -> Latency:
-        sums = self._summands(kernels).sum(axis=1, keepdims=True)
-        total = float(self.correction.times(*sums)[0])
+        totals = Totals.of((kernel.described, kernel.estimate.ms, 1) for kernel in kernels)
+        total = self.correction.ms(totals)
         ms, unsure, unseen = 0.0, 0.0, 0.0
         for kernel in kernels:
             ms += kernel.estimate.ms
@@ -173,8 +173,8 @@ class Predictor:
                 unseen += kernel.estimate.ms * kernel.estimate.sigma
             else:
                 unsure += kernel.estimate.ms * kernel.estimate.sigma
-        sigma = unsure / ms + self.correction.streamed(float(sums[2, 0]), total) if ms else 0.0
-        low, high = self.interval.around(total, sigma, unseen / ms if ms else 0.0)
+        sigma = unsure / ms + self.correction.streamed(totals.weight_bytes, total) if ms else 0.0
+        low, high = self.interval.around(total, sigma, unseen / ms if ms else 0.0, self.correction.leverage(totals, total))
         return Latency(total, low, high)
 
     def _is_unseen(self, kernel: _Known) -> bool:

@@ -53,6 +53,14 @@ def test_a_family_never_measured_counts_even_where_the_fit_was_perfect() -> None
     assert high > 20
 
 
+def test_what_is_unlike_the_networks_of_the_fit_is_less_sure() -> None:
+    interval = Interval(1.5, 30)
+    ends = [interval.around(10.0, 0.0, leverage=leverage)[1] for leverage in (0.0, 0.5, 3.0)]
+    assert math.log(ends[2] / 10) == pytest.approx(2 * math.log(ends[0] / 10))
+    assert ends == sorted(ends)
+    assert score(10.0, 9.0, 0.0, leverage=3.0) == pytest.approx(score(10.0, 9.0, 0.0) / 2)
+
+
 def test_nothing_takes_no_time() -> None:
     assert Interval().around(0.0, 0.0) == (0.0, 0.0)
 

@@ -76,6 +76,36 @@ def test_weights_that_are_wanted_again_soon_are_still_in_the_cache() -> None:
     assert extra == pytest.approx([0.0, 0.5, 1.0, 1.0], abs=1e-3)
 
 
+def test_weights_that_no_longer_fit_are_all_read_again() -> None:
+    correction = Correction(cycled_ms_per_mb=0.01)
+    extra = [correction.ms(Totals(50.0, 0, mb * 1e6)) - 50 for mb in (0.0, 1.0, 6.0, 60.0)]
+    assert extra == pytest.approx([0.0, 0.0, 0.03, 0.6], abs=1e-3)
+    assert correction.streamed(60e6, 50.0) == pytest.approx(0.012, rel=1e-3)
+    found = fit_correction(TOTALS, [correction.ms(total) for total in TOTALS])
+    assert found.cycled_ms_per_mb == pytest.approx(0.01, rel=0.3)
+    assert fit_correction(TOTALS, [correction.ms(total) for total in TOTALS], alike=False).cycled_ms_per_mb == 0
+
+
+@pytest.mark.parametrize("total", [Totals(10.0, 40, 2e6), Totals(0.5, 20, 0.5e6), Totals(40.0, 90, 4e7)], ids=["like", "smaller", "larger"])
+def test_the_law_is_as_unsure_of_a_network_as_its_leverage_says(total: Totals) -> None:
+    rng = np.random.default_rng(0)
+    networks = [Totals(float(ms), float(n), float(w)) for ms, n, w in rng.uniform((2, 10, 1e6), (20, 100, 8e6), (12, 3))]
+    usual = float(np.median([each.kernels_ms / each.launches for each in networks]))
+    off = []
+    for _ in range(300):
+        # Laws as the prior expects them.
+        scale, launch, beyond, within, run, lasting, cycled = rng.normal(size=7) * (0.1, 0.02 * usual, 0.03, 0.003, 0.1, 0.3, 0.03)
+        truth = Correction(1 + scale, launch, beyond, within, run, lasting=lasting, cycled_ms_per_mb=cycled)
+        found = fit_correction(networks, [truth.ms(each) * (1 + 0.03 * rng.normal()) for each in networks])
+        off.append((found.ms(total) / truth.ms(total) - 1) / 0.03 / found.leverage(total, truth.ms(total)) ** 0.5)
+    assert 0.7 < float(np.sqrt(np.mean(np.square(off)))) < 1.4
+
+
+def test_a_law_that_was_not_fitted_says_nothing_of_how_unsure_it_is() -> None:
+    assert Correction(1.1).leverage(TOTALS[0], 10.0) == 0.0
+    assert fit_correction(TOTALS, [TRUTH.ms(total) for total in TOTALS]).leverage(Totals(0.0, 0, 0.0), 0.0) == 0.0
+
+
 def test_networks_of_more_than_a_millisecond_may_take_longer_than_their_kernels_and_shorter_ones_not() -> None:
     sums = np.geomspace(0.2, 20, 40)
     totals = [Totals(float(ms), 20, 1e6) for ms in sums]

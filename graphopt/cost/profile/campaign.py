@@ -171,7 +171,7 @@ class Campaign:
         return found
 
     def network_session(self, models: Sequence[Model], session: int, seconds: float) -> None:
-        """Measure the networks that have no more than `session` sessions, for so long, loading them included, each at least twice."""
+        """Measure the networks that have no more than `session` sessions, for so long, loading them included, each at least once."""
         lacking = []
         for model in models:
             self.record.expect_network(model.name, model.kernels or Counter())

@@ -104,17 +104,23 @@ class Record:
         return tuple(found)
 
     def measured_networks(self) -> tuple[MeasuredNetwork, ...]:
-        """What each takes in the usual session, and the standard deviation of its sessions, relative, as the spread."""
-        usual_ms = self.network_ms()
+        """What each takes in the usual session, and the standard deviation by which its sessions moved all networks, relative, as the spread.
+
+        What moves one network alone is no drift of the machine: its prediction is that much off, which the networks that are held out tell.
+        """
+        each = self._session_ms()
+        if not each:
+            return ()
+        usual_ms, moved = usual_session(np.array(list(each.values())))
         found = []
-        for name, each in self._session_ms().items():
-            measured = each[~np.isnan(each)]
-            if not len(measured):
+        for (name, times), ms in zip(each.items(), usual_ms.tolist(), strict=True):
+            own = moved[~np.isnan(times)]
+            if not len(own):
                 continue
             network = self.networks[name]
             kernels = tuple((Signature.parse(text), count) for text, count in network.kernels.items())
-            spread = float(np.std(np.log(measured), ddof=1)) if len(measured) > 1 else 0.0
-            found.append(MeasuredNetwork(name, usual_ms[name], spread, kernels, len(measured)))
+            spread = float(np.std(own, ddof=1)) if len(own) > 1 else 0.0
+            found.append(MeasuredNetwork(name, ms, spread, kernels, len(own)))
         return tuple(found)
 
     def network_ms(self, part: slice = slice(None)) -> dict[str, float]:
@@ -127,7 +133,7 @@ class Record:
         each = self._session_ms()
         if not each:
             return {}
-        return dict(zip(each, usual_session(np.array(list(each.values()))[:, part]).tolist(), strict=True))
+        return dict(zip(each, usual_session(np.array(list(each.values()))[:, part]).ms.tolist(), strict=True))
 
     def _session_ms(self) -> dict[str, Floats]:
         """Milliseconds of each network in each session; NaN where nothing was undisturbed, unless that was never."""

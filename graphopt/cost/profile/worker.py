@@ -61,7 +61,7 @@ def measure_kernels(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]]
 
 
 def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]) -> None:
-    """Measure the job's files in turns, in shuffled order, at least twice each and for its seconds, those of loading among them; the undisturbed runs
+    """Measure the job's files in turns, in shuffled order, at least once each and for its seconds, those of loading among them; the undisturbed runs
     of each, if any.
 
     They are loaded in shuffled order, too: where a model's memory lies is decided by what was loaded before it, and changes its time by a tenth.
@@ -81,12 +81,12 @@ def measure_networks(job: Mapping[str, Any], report: Callable[[Mapping[str, Any]
     visits: dict[str, list[tuple[Look, list[Run]]]] = {path: [] for path in calls}  # with the canary beside each
     end = max(end, time.perf_counter() + _LEAST_SECONDS)
     rounds = 0
-    while calls and (rounds < 2 or time.perf_counter() < end):
+    while calls and (not rounds or time.perf_counter() < end):
         for path in rng.permutation(list(calls)):
             before = canary.wait(until=end)
             found = _visit(calls[path])
             visits[path].append((worse(before, canary.look()), found))
-            if rounds >= 2 and time.perf_counter() > end:
+            if rounds and time.perf_counter() > end:
                 break
         rounds += 1
     quiet = canary.quiet
