@@ -58,7 +58,7 @@ def fake_cpu(**settings: Any) -> Callable[..., FakeBench]:
 
 
 def computed_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the place of the target `cpu`, for searches: one whose kernels cost what a formula says. It is made once, and not by every search."""
+    """In the place of the target `cpu`, for searches and `graphopt run`: one whose kernels cost what a formula says. It is made once, and not by every search."""
 
     def found(name: str) -> Target:
         return staircase.target() if name == "cpu" else find_target(name)
@@ -66,5 +66,6 @@ def computed_target(monkeypatch: pytest.MonkeyPatch) -> None:
     def predictor(target: Target) -> Predictor:
         return staircase.predictor() if target is staircase.target() else Predictor(target)
 
-    monkeypatch.setattr("graphopt.search.setup.find_target", found)
-    monkeypatch.setattr("graphopt.search.setup.Predictor", predictor)
+    for module in ("graphopt.search.setup", "graphopt.cli.run"):  # what a search finds is made again by `graphopt run`
+        monkeypatch.setattr(f"{module}.find_target", found)
+        monkeypatch.setattr(f"{module}.Predictor", predictor)
