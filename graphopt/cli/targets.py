@@ -72,10 +72,10 @@ def show(name: str, as_json: bool) -> None:
         )
         return
     print_table([], _facts(target))
-    for title, section in (("provenance", target.provenance), ("error of held-out networks", target.error)):
+    for title, section, words in (("provenance", target.provenance, _words), ("error of held-out networks", target.error, _share)):
         if section:
             say()
-            print_table([], [(key, _words(key, value)) for key, value in section.items()], title=title)
+            print_table([], [(key, words(value)) for key, value in section.items()], title=title)
     if target.coefficients is None:
         note(f"{target.name} was not fitted yet")
         return
@@ -132,10 +132,13 @@ def _network_facts(target: Target) -> list[tuple[str, str]]:
     ]
 
 
-def _words(key: str, value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item}" for name, item in value.items())
-    return _percent(value) if isinstance(value, float) and not isinstance(value, bool) else str(value)
+def _words(value: Any) -> str:
+    return ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, Mapping) else str(value)
+
+
+def _share(value: Any) -> str:
+    """Figures of error are shares, all but counts and words."""
+    return _percent(value) if isinstance(value, float) else _words(value)
 
 
 def _percent(value: Any) -> str:

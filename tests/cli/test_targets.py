@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graphopt.cost.fitting import fit_target
-from graphopt.cost.installed import installed_targets
+from graphopt.cost.installed import find_target, installed_targets
 from graphopt.cost.target import Target
 
 from ..cost.kernels_by_law import measured_target, without_kernels
@@ -56,6 +56,13 @@ def test_one_target_for_machines(installed: dict[str, Path], invoke_json: Callab
     assert record["provenance"] == {"source": "tests"}
     assert record["measured"]["kernels"] == len(Target.load(installed["board"]).kernels)
     assert record["coefficients"]["linear"]["families"]["nchwc.dense"]["macs"] > 0
+
+
+def test_figures_of_error_are_shares_and_those_of_provenance_are_not(invoke: Invoke) -> None:
+    lines = [line.split() for line in invoke("targets", "show", "cpu").stdout.splitlines()]
+    target = find_target("cpu")
+    assert ["seconds", str(target.provenance["seconds"])] in lines
+    assert ["mape", f"{target.error['mape'] * 100:.1f}", "%"] in lines
 
 
 def test_a_folder_and_one_that_was_not_fitted(installed: dict[str, Path], invoke: Invoke) -> None:
