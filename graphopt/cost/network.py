@@ -52,14 +52,13 @@ class Totals:
     def of(cls, kernels: Iterable[tuple[Described, float, int]]) -> Totals:
         """Of the kernels of a network, each with its milliseconds and how often it is launched; one that takes no time is no launch."""
         parts = dict.fromkeys((CONVOLUTIONS, PLAIN, PRODUCTS, OTHERS), 0.0)
-        launches, weights, spilled = 0, 0.0, 0.0
+        launches, weights, spilled = 0.0, 0.0, 0.0
         for kernel, ms, count in kernels:
             parts[part_of(kernel.family)] += ms * count
-            if kernel.free or ms <= 0:
-                continue
-            launches += count
-            weights += streamed_bytes(kernel.family, kernel.weight_bytes) * count
-            spilled += spilled_bytes(kernel.activation_bytes) * count
+            launched, streamed, left = besides(kernel, ms)
+            launches += launched * count
+            weights += streamed * count
+            spilled += left * count
         return cls(sum(parts.values()), launches, weights, parts[PRODUCTS], parts[OTHERS], spilled, parts[PLAIN])
 
 
@@ -157,6 +156,16 @@ def streamed_bytes(family: str, weight_bytes: float) -> float:
 def spilled_bytes(activation_bytes: float) -> float:
     """What a kernel reads and writes beyond what a cache holds: in a network it comes from memory, and goes back there."""
     return max(0.0, min(activation_bytes, _SPILLED_MB * _MB) - _SPILLS_MB * _MB)
+
+
+_NOTHING_BESIDES = (0.0, 0.0, 0.0)
+
+
+def besides(kernel: Described, ms: float) -> tuple[float, float, float]:
+    """What a network pays for a kernel besides its time `ms`: a launch, bytes of weights and of activations that leave the cache."""
+    if kernel.free or ms <= 0:
+        return _NOTHING_BESIDES
+    return 1.0, streamed_bytes(kernel.family, kernel.weight_bytes), spilled_bytes(kernel.activation_bytes)
 
 
 def _lasting(kernels_ms: npt.ArrayLike) -> Floats:

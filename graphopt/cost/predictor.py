@@ -17,7 +17,7 @@ from graphopt.cost.installed import find_target
 from graphopt.cost.interval import Interval
 from graphopt.cost.kernel import Kernel, Signature
 from graphopt.cost.linear import Floats
-from graphopt.cost.network import SUMMANDS, Correction, Totals, spilled_bytes, streamed_bytes
+from graphopt.cost.network import SUMMANDS, Correction, Totals, besides
 from graphopt.cost.open_shapes import Sizes, fix_sizes
 from graphopt.cost.prediction import Bound, KernelTime, Prediction
 from graphopt.cost.sizes import KnownTypes, fixed_types
@@ -157,18 +157,14 @@ class Predictor:
 
     def _summands(self, kernels: Sequence[_Known]) -> Floats:
         factor = self.correction.factor
-        rows = [
-            (factor(each.described.family) * each.estimate.ms, *(_besides(each.described) if each.estimate.ms > 0 else _NOTHING_BESIDES))
-            for each in kernels
-        ]
+        rows = [(factor(each.described.family) * each.estimate.ms, *besides(each.described, each.estimate.ms)) for each in kernels]
         return np.array(rows, np.float64).reshape(-1, SUMMANDS).T
 
     def _latency(self, kernels: Sequence[_Known]) -> Latency:
         totals = Totals.of((kernel.described, kernel.estimate.ms, 1) for kernel in kernels)
         total = self.correction.ms(totals)
-        ms, unsure, unseen = 0.0, 0.0, 0.0
+        ms, unsure, unseen = totals.kernels_ms, 0.0, 0.0
         for kernel in kernels:
-            ms += kernel.estimate.ms
             if self._is_unseen(kernel):
                 unseen += kernel.estimate.ms * kernel.estimate.sigma
             else:
@@ -207,16 +203,6 @@ def predict(
     """
     predictor = Predictor(target if isinstance(target, Target) else find_target(target), model)
     return predictor.predict(graph if isinstance(graph, Graph) else load(graph), sizes)
-
-
-_NOTHING_BESIDES = (0.0, 0.0, 0.0)
-
-
-def _besides(kernel: Described) -> tuple[float, float, float]:
-    """What a network pays for a kernel besides its time: a launch, bytes of weights and of activations that leave the cache."""
-    if kernel.free:
-        return _NOTHING_BESIDES
-    return 1.0, streamed_bytes(kernel.family, kernel.weight_bytes), spilled_bytes(kernel.activation_bytes)
 
 
 def _checked(target: Target, model: Model) -> Coefficients:
