@@ -1,12 +1,13 @@
 """A ResNet-20 trained on CIFAR-10, and the data files that the benchmarks take: what the tables of accuracy are made with.
 
-    python benchmarks/cifar10.py OUT --cifar FOLDER [--epochs 15] [--threads 2]
+    python benchmarks/cifar10.py OUT --cifar FOLDER [--epochs 60] [--threads 2] [--bfloat16]
 
 FOLDER holds `load.py` with `cifar10(split)`, uint8 pictures [n, 32, 32, 3] and labels. Writes OUT/resnet20.onnx (input [n, 3, 32, 32],
 normalised by channel) with calibration.npz and test.npz for it, and the same for models that take pictures as they are, [n, 3, 32, 32]
 from 0 to 255 (MLPerf Tiny's ResNet-8), in OUT/raw. The calibration part is the last 5,000 training pictures, which are not trained on. Prints the
 accuracy on the test part. The network is that of He et al., "Deep Residual Learning" (2016), section 4.2, with 1x1 convolutions in the
-shortcuts; 15 epochs with one cycle of the learning rate are a short schedule: the paper's 182 reach 91.25 %.
+shortcuts; 60 epochs with one cycle of the learning rate are a short schedule: the paper's 182 reach 91.25 %. `--bfloat16` multiplies in that
+type (weights and export stay float32): two and a half times as fast where the processor has instructions for it, slower where it has none.
 """
 
 from __future__ import annotations
@@ -62,17 +63,18 @@ def augmented(x: torch.Tensor) -> torch.Tensor:
     return padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
+def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int, bfloat16: bool) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     steps = len(x) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.4, total_steps=epochs * steps, pct_start=0.3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=epochs * steps, pct_start=0.3)
     for epoch in range(epochs):
         started, losses = time.perf_counter(), 0.0
         order = torch.randperm(len(x))
         for step in range(steps):
             chosen = order[step * BATCH : (step + 1) * BATCH]
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(augmented(x[chosen])), y[chosen])
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = functional.cross_entropy(model(augmented(x[chosen])), y[chosen])
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -100,8 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--cifar", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bfloat16", action="store_true")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
@@ -116,7 +119,7 @@ def main() -> None:
         np.savez(raw / f"{name}.npz", input_1=some.astype(np.float32).transpose(0, 3, 1, 2).copy(), labels=of)
     model = resnet20()
     trained_on = torch.from_numpy(normalised(pictures[:-HELD_OUT])), torch.from_numpy(labels[:-HELD_OUT])
-    train(model, *trained_on, arguments.epochs)
+    train(model, *trained_on, arguments.epochs, arguments.bfloat16)
     print(f"accuracy on the test part: {accuracy(model, torch.from_numpy(normalised(tested)), torch.from_numpy(truth)):.4f}")
     batch = torch.export.Dim("n")
     torch.onnx.export(

@@ -1,14 +1,14 @@
 """Accuracy against latency of every compressing pass alone, without labels or gradients, with and without `reconstruct`; and of every criterion.
 
     python benchmarks/training_free.py [MODEL.onnx --calibration FILE.npz --test FILE.npz] [--torch-python PYTHON] [--criteria]
-                                       [--samples 1024] [--tested N] [--only PASS ...] [--json FILE]
+                                       [--samples 1024] [--skip N] [--tested N] [--only PASS ...] [--json FILE]
 
 Without a model: the digits of examples/. Each pass is run at several strengths on the calibration data, its labels unused; accuracy is that on
-the test data, latency measured in turns with the original's on one sample. With `--torch-python`, an interpreter that has torch and
-Torch-Pruning, that prunes the model to the same multiply-accumulates (_torch_pruned.py). `--criteria` compares those of `prune-channels` at the
-same cuts instead, each with and without repair; what is random is run with five seeds, and their mean and extremes are printed. Exits with
-status 1 where pruning or factorization does not reach 0.7 of the latency, or repair there does not halve what is lost. Passes know the target
-`cpu`, and leave layers alone that would become slower there.
+the test data, latency measured in turns with the original's on one sample, with as many threads as the target `cpu` has: the passes know that
+target, and leave layers alone that would become slower there. With `--torch-python`, an interpreter that has torch and Torch-Pruning, that
+prunes the model to the same multiply-accumulates (_torch_pruned.py). `--criteria` compares those of `prune-channels` at the same cuts instead,
+each with and without repair; what is random is run with five seeds, and their mean and extremes are printed. Exits with status 1 where
+pruning or factorization does not reach 0.7 of the latency, or repair there does not halve what is lost.
 """
 
 from __future__ import annotations
@@ -36,9 +36,13 @@ from graphopt.repair import DATA_CRITERIA
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 FIRST = "simplify,fuse-bn"
+TO = ("0.9x", "0.8x", "0.75x", "0.7x", "0.65x")  # around the point that is judged, as a prediction is not the measured latency
 PASSES = {
-    "prune-channels": [f"prune-channels{{ratio={ratio}}}" for ratio in (0.125, 0.25, 0.375, 0.5)] + ["prune-channels{to=0.7x}"],
-    "factorize": [f"factorize{{energy={energy}}}" for energy in (0.95, 0.9, 0.8, 0.65, 0.5)] + ["factorize{to=0.7x}"],
+    "prune-channels": [
+        *(f"prune-channels{{ratio={ratio}}}" for ratio in (0.125, 0.25, 0.375, 0.5)),
+        *(f"prune-channels{{to={to}}}" for to in TO),
+    ],
+    "factorize": [*(f"factorize{{energy={energy}}}" for energy in (0.95, 0.9, 0.8, 0.65, 0.5)), *(f"factorize{{to={to}}}" for to in TO)],
     "group-convs": ["group-convs{groups=2}", "group-convs{groups=4}"],
     "separate": ["group-convs{pairs=2}", "group-convs{pairs=1}"],
     "prune-blocks": ["prune-blocks", "prune-blocks{blocks=2}"],
@@ -48,6 +52,7 @@ REPAIR = "reconstruct{everything=true}"
 SEEDS = range(5)
 GOAL = 0.7  # of the latency
 JUDGED = ("prune-channels", "factorize")
+TARGET = find_target("cpu")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class BeforeRepair(Instrument):
 
 
 def rows(graph: Graph, data: Data, test: Data, samples: int, only: Sequence[str]) -> Iterator[Row]:
-    original, predictor = session(graph), Predictor(find_target("cpu"))
+    original, predictor = session(graph, TARGET.threads), Predictor(TARGET)
     for name in only:
         for pipeline in PASSES[name]:
             plain = BeforeRepair()
@@ -86,15 +91,14 @@ def rows(graph: Graph, data: Data, test: Data, samples: int, only: Sequence[str]
                 print(f"{pipeline}: {error}")
                 continue
             assert plain.graph is not None
-            made = session(repaired.graph)
-            before, after = measure([original, made], test.one_run())
+            before, after = measure([original, session(repaired.graph, TARGET.threads)], test.one_run(), TARGET.threads)
             yield Row(
                 name,
                 pipeline,
                 repaired.after.macs / repaired.before.macs,
                 after.median_ms / before.median_ms,
                 top1(session(plain.graph), test),
-                top1(made, test),
+                top1(session(repaired.graph), test),
                 repaired.steps[-1].seconds,
             )
 
@@ -102,13 +106,13 @@ def rows(graph: Graph, data: Data, test: Data, samples: int, only: Sequence[str]
 def torch_pruned(model: Path, graph: Graph, test: Data, python: str, shares: Sequence[float]) -> Iterator[Row]:
     """Torch-Pruning's models with about these shares of the multiply-accumulates."""
     script = Path(__file__).with_name("_torch_pruned.py")
-    original = session(graph)
+    original = session(graph, TARGET.threads)
     with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
         command = [python, str(script), str(model), folder, *(f"{share:.4f}" for share in shares)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         for found in json.loads(done.stdout.splitlines()[-1]):
             pruned = graphopt.run(graphopt.load(found["file"]), FIRST).graph
-            before, after = measure([original, session(pruned)], test.one_run())
+            before, after = measure([original, session(pruned, TARGET.threads)], test.one_run(), TARGET.threads)
             share = macs(pruned) / macs(graph)
             yield Row("Torch-Pruning", found["spread"], share, after.median_ms / before.median_ms, top1(session(pruned), test), None, 0.0)
 
@@ -152,6 +156,7 @@ def main() -> int:
     parser.add_argument("--calibration", type=Path, default=DIGITS / "calibration.npz")
     parser.add_argument("--test", type=Path, default=DIGITS / "validation.npz")
     parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--skip", type=int, default=0, help="samples at the beginning of the calibration file that are not used")
     parser.add_argument("--criteria", action="store_true")
     parser.add_argument("--tested", type=int, help="test samples that are used (all)")
     parser.add_argument("--only", nargs="+", choices=list(PASSES), default=list(PASSES))
@@ -159,7 +164,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     graph = graphopt.load(options.model)
-    data, test = load_data(options.calibration, graph), load_data(options.test, graph)
+    with np.load(options.calibration) as arrays:
+        data = load_data({name: array[options.skip :] for name, array in arrays.items()}, graph)
+    test = load_data(options.test, graph)
     test = test.first(options.tested or test.samples)
     accuracy = top1(session(graph), test)
     error = float(np.sqrt(accuracy * (1 - accuracy) / test.samples))

@@ -103,10 +103,12 @@ def test_some_orders_of_all_passes(name: str, steps: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("first", itertools.permutations(MODERATE, 2), ids=str)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_order_of_all_passes(name: str) -> None:
+def test_every_order_of_all_passes(name: str, first: tuple[str, str]) -> None:
     for steps in ORDERS:
-        assert_its_own_record(name, steps)
+        if steps[:2] == first:
+            assert_its_own_record(name, steps)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
