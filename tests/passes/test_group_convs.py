@@ -206,6 +206,19 @@ def test_reconstruct_follows_the_new_order() -> None:
     assert errors[1] < 0.9 * errors[0]
 
 
+def test_in_steps_with_repair_between_them() -> None:
+    graph = scrambled(1)
+    feeds = inputs(graph, 60)
+    wanted = outputs(graph, feeds)
+    steps = ["group-convs{groups=2 layers=[middle]}", "reconstruct{everything=true}"]
+    steps += ["group-convs{groups=4 layers=[middle]}", "reconstruct{everything=true}"]
+    runs = [graphopt.run(graph, ",".join(steps[: count + 1]), data=feeds) for count in range(len(steps))]
+    assert [group_of(run.graph) for run in runs] == [2, 2, 4, 4]
+    errors = [np.square(outputs(run.graph, feeds).astype(np.float64) - wanted).sum() for run in runs]
+    assert errors[1] < errors[0]
+    assert errors[3] < errors[2]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.booleans(), st.booleans())
 def test_with_data_the_loss_is_that_of_the_layer(seed: int, absorb: bool, ends: bool) -> None:
