@@ -54,6 +54,8 @@ class Finals:
                 break
             found = list(zip(self._timed([candidate for candidate, _ in waiting]), (where for _, where in waiting), strict=True))
             before, best = best, self._better(best, [each for each, _ in found if each.usage <= 1])
+            # One that was fast enough at first and is not when it is measured longer is too slow like the others.
+            found = [(self._remembered(each.candidate, self.timings[each.candidate.text]), where) for each, where in found]
             again = [(each.candidate, where, _LESS) for each, where in found if each.usage > 1]
             again = [each for each in again if best is None or each[0].quality > best.candidate.quality]
             if best is not None and best is not before and best.usage < NEAR and best.candidate.quality < self._setup.quality:

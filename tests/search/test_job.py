@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 import graphopt
 from graphopt.cost import count, peak_memory
 from graphopt.errors import BudgetError, DataError, InvalidModelError, RuntimeRefusedError, StudyError, TargetError, UnknownPassError
+from graphopt.ir import Graph
 from graphopt.quality import load_data
 from graphopt.report import file_record, schema
-from graphopt.search import Budget, Progress
+from graphopt.search import Budget, Effort, Progress, Timing
 from graphopt.search.aim import Aimed
+from graphopt.search.bench import FINAL
 from graphopt.search.parts import parts_of
 from graphopt.search.request import Request
 from graphopt.search.setup import prepare
@@ -24,7 +27,7 @@ from graphopt.search.setup import prepare
 from ..cost.staircase import predictor
 from ..models import serialised
 from ..networks import network, write_data, write_network
-from .fakes import fake_cpu
+from .fakes import FakeBench, fake_cpu, latency
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "single_file_pass.py"
 
@@ -231,6 +234,21 @@ def test_a_finalist_whose_aim_was_wrong_is_made_again(model: Path, aim: float, m
     assert found.missed == ""
     assert 1.5 <= found.timing.speedup < 2  # the widths on offer are few
     assert len(found.trials) > 2
+
+
+def test_a_finalist_that_is_too_slow_when_it_is_measured_longer_is_made_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Settling(FakeBench):
+        """Every model but the original takes longer when it is measured longer."""
+
+        def time(self, graphs: Sequence[Graph], effort: Effort) -> list[Timing]:
+            slower = 1.3 if effort == FINAL else 1.0
+            return [replace(each, latency=latency(each.latency.median_ms * slower)) for each in super().time(graphs, effort)]
+
+    graph = graphopt.load(model)
+    monkeypatch.setattr("graphopt.search.setup.CpuBench", lambda *_, **__: Settling(graph))
+    found = graphopt.optimize(model, speedup=1.5)
+    assert found.missed == ""
+    assert found.timing.speedup >= 1.5
 
 
 @pytest.mark.usefixtures("computed")
